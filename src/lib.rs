@@ -1,0 +1,6 @@
+//! Headgate: an L7 load balancer, shared HTTP cache and shard router in one binary.
+//!
+//! A request's road runs `server` -> `proxy` (normalize, router, cache, forward, respond); the rooms
+//! beside it are what the stations use. `app` joins them, `cli` is the command line. See
+//! `ARCHITECTURE.md` for the two planes, the road and the arrows between rooms.
+
