@@ -4,3 +4,4 @@
 //! beside it are what the stations use. `app` joins them, `cli` is the command line. See
 //! `ARCHITECTURE.md` for the two planes, the road and the arrows between rooms.
 
+pub mod config;

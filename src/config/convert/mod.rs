@@ -1,0 +1,77 @@
+//! From what was typed to what it means: defaults, bounds, references, files.
+//!
+//! Takes `raw` apart field by field beside the marked tree, and hands `config` a model. A value that
+//! is wrong is reported and a stand-in takes its place, so that conversion always reaches the end of
+//! the file; the caller drops the model when the report holds an error. Invariant: what is not in the
+//! report is inside the bounds that `model` states.
+
+mod fields;
+mod files;
+mod patterns;
+mod routes;
+mod server;
+mod shards;
+mod upstreams;
+
+use std::path::Path;
+
+use super::marks::At;
+use super::report::Report;
+use super::{model, raw};
+use fields::Names;
+use routes::Targets;
+
+/// What every conversion is handed.
+#[derive(Clone, Copy)]
+struct Cx<'a> {
+    report: &'a Report,
+    /// Where relative paths start.
+    folder: &'a Path,
+}
+
+/// Converts a whole config. Only meaningful when the report holds no error afterwards.
+pub(crate) fn convert(
+    raw: raw::Config,
+    at: At<'_>,
+    report: &Report,
+    folder: &Path,
+) -> model::Config {
+    let cx = Cx { report, folder };
+    let raw::Config {
+        workers,
+        listeners,
+        admin,
+        timeouts,
+        log,
+        access_log,
+        cache,
+        upstreams,
+        shard_maps,
+        routes,
+    } = raw;
+    let upstream_names = Names::new("upstream", "upstreams", &upstreams, at, report);
+    let map_names = Names::new("shard map", "shard_maps", &shard_maps, at, report);
+    let admin = cx.admin(admin.0.unwrap_or_default(), at.field("admin"));
+    let upstreams = cx.upstreams(upstreams, at.field("upstreams"));
+    let shard_maps = cx.shard_maps(shard_maps, at.field("shard_maps"), &upstream_names);
+    let targets = Targets {
+        upstreams: &upstream_names,
+        map_names: &map_names,
+        shard_maps: &shard_maps,
+    };
+    let config = model::Config {
+        workers: cx.workers(&workers, at),
+        listeners: cx.listeners(listeners, at, &admin),
+        timeouts: cx.client_timeouts(timeouts.0.unwrap_or_default(), at.field("timeouts")),
+        log: cx.log(log.0.unwrap_or_default(), at.field("log")),
+        access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),
+        cache: cx.cache_store(cache.0.unwrap_or_default(), at.field("cache")),
+        routes: cx.routes(routes, at.field("routes"), &targets),
+        admin,
+        upstreams,
+        shard_maps,
+    };
+    upstream_names.warn_unused(cx, at.field("upstreams"));
+    map_names.warn_unused(cx, at.field("shard_maps"));
+    config
+}

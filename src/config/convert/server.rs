@@ -1,0 +1,275 @@
+//! What faces clients and operators: workers, listeners, deadlines, logs, the cache's bounds.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::Cx;
+use super::fields::{DEADLINE, Fault, Unique};
+use crate::config::defaults;
+use crate::config::errors::quotable;
+use crate::config::marks::At;
+use crate::config::model::{
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, CacheStore, Certificate, ClientTimeouts,
+    Listener, Log, LogFormat, LogLevel, Tls,
+};
+use crate::config::raw;
+use crate::config::report::Problem;
+use crate::config::units::ByteSize;
+
+impl Cx<'_> {
+    pub(super) fn workers(self, typed: &raw::Whole, at: At<'_>) -> NonZeroUsize {
+        self.whole(at, "workers", typed, 1..=1024)
+            .and_then(NonZeroUsize::new)
+            .unwrap_or_else(defaults::workers)
+    }
+
+    pub(super) fn admin(self, raw: raw::Admin, at: At<'_>) -> Admin {
+        let raw::Admin { address } = raw;
+        let address = address
+            .0
+            .and_then(|typed| self.address(at.field("address"), &typed));
+        Admin {
+            address: address.unwrap_or(defaults::ADMIN),
+        }
+    }
+
+    pub(super) fn listeners(
+        self,
+        raw: raw::List<raw::Listener>,
+        root: At<'_>,
+        admin: &Admin,
+    ) -> Vec<Listener> {
+        const HINT: &str = "add `listeners: [{ address: 0.0.0.0:8080 }]`";
+        let at = root.field("listeners");
+        let Some(items) = raw.0 else {
+            self.missing(root, "listeners", "the config has no `listeners`", HINT);
+            return Vec::new();
+        };
+        if items.is_empty() {
+            self.error(at.span(), "`listeners` is empty", HINT);
+        }
+        let mut unique = Unique::new();
+        let mut listeners = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let Some(raw::Listener { address, tls }) = item.0 else {
+                continue;
+            };
+            let at = at.item(index);
+            let Some(typed) = address.0 else {
+                self.missing(
+                    at,
+                    "address",
+                    "a listener without an `address`",
+                    "add `address: 0.0.0.0:8080`",
+                );
+                continue;
+            };
+            let address_at = at.field("address");
+            let tls = tls.0.map(|tls| self.tls(tls, at.field("tls")));
+            let Some(address) = self.address(address_at, &typed) else {
+                continue;
+            };
+            // Port 0 asks the system for a free one, so two of them differ.
+            if address.port() != 0 {
+                unique.check(self, address_at.span(), "the listener address", address);
+                if address == admin.address {
+                    self.listener_is_admin(address_at, root, address);
+                }
+            }
+            listeners.push(Listener { address, tls });
+        }
+        listeners
+    }
+
+    fn listener_is_admin(self, at: At<'_>, root: At<'_>, address: SocketAddr) {
+        let problem = Problem::error(
+            at.span(),
+            format!("`{address}` is the address of the admin listener"),
+        )
+        .hint("give one of them another port");
+        let admin = root.field("admin");
+        self.report
+            .push(if root.has("admin") && admin.has("address") {
+                problem.and(admin.field("address").span(), "the admin listener")
+            } else {
+                problem
+            });
+    }
+
+    fn tls(self, raw: raw::Tls, at: At<'_>) -> Tls {
+        const HINT: &str = "add `certificates: [{ cert: FILE, key: FILE }]`";
+        let raw::Tls { certificates } = raw;
+        let Some(items) = certificates.0 else {
+            self.missing(at, "certificates", "`tls` without `certificates`", HINT);
+            return Tls {
+                certificates: Vec::new(),
+            };
+        };
+        let at = at.field("certificates");
+        if items.is_empty() {
+            self.error(at.span(), "`certificates` is empty", HINT);
+        }
+        let certificates = items
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, item)| self.certificate(item.0?, at.item(index)))
+            .collect();
+        Tls { certificates }
+    }
+
+    fn certificate(self, raw: raw::Certificate, at: At<'_>) -> Option<Certificate> {
+        let raw::Certificate { cert, key } = raw;
+        let file = |name: &str, typed: raw::Text| {
+            if typed.0.is_none() {
+                let message = format!("a certificate without its `{name}` file");
+                self.missing(
+                    at,
+                    name,
+                    message,
+                    "each needs `cert` and `key`, two PEM files",
+                );
+            }
+            typed.0.map(|typed| self.readable(at.field(name), &typed))
+        };
+        let (cert, key) = (file("cert", cert), file("key", key));
+        Some(Certificate {
+            cert: cert?,
+            key: key?,
+        })
+    }
+
+    fn address(self, at: At<'_>, typed: &str) -> Option<SocketAddr> {
+        self.settle(at, socket_address(typed))
+    }
+
+    pub(super) fn client_timeouts(self, raw: raw::ClientTimeouts, at: At<'_>) -> ClientTimeouts {
+        let raw::ClientTimeouts {
+            header,
+            idle,
+            body_idle,
+            min_rate,
+            shutdown,
+        } = raw;
+        let deadline = |key, typed: &raw::Text, default| {
+            self.duration(at, key, typed, &DEADLINE).unwrap_or(default)
+        };
+        let rates = ByteSize(0)..=ByteSize(1 << 30);
+        ClientTimeouts {
+            header: deadline("header", &header, defaults::HEADER_TIMEOUT),
+            idle: deadline("idle", &idle, defaults::IDLE_TIMEOUT),
+            body_idle: deadline("body_idle", &body_idle, defaults::BODY_IDLE_TIMEOUT),
+            min_rate: self
+                .size(at, "min_rate", &min_rate, &rates)
+                .unwrap_or(defaults::MIN_RATE),
+            shutdown: self
+                .duration(
+                    at,
+                    "shutdown",
+                    &shutdown,
+                    &(Duration::ZERO..=*DEADLINE.end()),
+                )
+                .unwrap_or(defaults::SHUTDOWN),
+        }
+    }
+
+    pub(super) fn log(self, raw: raw::Log, at: At<'_>) -> Log {
+        let raw::Log { level, format } = raw;
+        let levels = [
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ];
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        Log {
+            level: self
+                .choice(at, "level", &level, &levels)
+                .unwrap_or(LogLevel::Info),
+            format: self
+                .choice(at, "format", &format, &formats)
+                .unwrap_or(LogFormat::Text),
+        }
+    }
+
+    pub(super) fn access_log(self, raw: raw::AccessLog, at: At<'_>) -> AccessLog {
+        let raw::AccessLog { format, path } = raw;
+        let formats = [
+            ("off", AccessLogFormat::Off),
+            ("json", AccessLogFormat::Json),
+            ("combined", AccessLogFormat::Combined),
+        ];
+        let path = match path.0.as_deref() {
+            None | Some("stdout") => AccessLogPath::Stdout,
+            Some("") => {
+                let hint = "write `stdout` or the path of a file";
+                self.error(
+                    at.field("path").span(),
+                    "the path of the access log is empty",
+                    hint,
+                );
+                AccessLogPath::Stdout
+            }
+            Some(file) => AccessLogPath::File(self.path(file)),
+        };
+        let format = self
+            .choice(at, "format", &format, &formats)
+            .unwrap_or(AccessLogFormat::Off);
+        AccessLog { format, path }
+    }
+
+    pub(super) fn cache_store(self, raw: raw::CacheStore, at: At<'_>) -> CacheStore {
+        let raw::CacheStore { memory, max_object } = raw;
+        let memory_bounds = ByteSize(1 << 20)..=ByteSize(1 << 44);
+        let typed_memory = self.size(at, "memory", &memory, &memory_bounds);
+        let memory = typed_memory.unwrap_or(defaults::CACHE_MEMORY);
+        let object_bounds = ByteSize(1)..=*memory_bounds.end();
+        let typed = self.size(at, "max_object", &max_object, &object_bounds);
+        let quarter = ByteSize(memory.0 / 4);
+        // An unreadable `memory` says nothing about the size of an object.
+        let judged = typed_memory.is_some() || !at.has("memory");
+        if let Some(object) = typed
+            && object > quarter
+            && judged
+        {
+            self.error(
+                at.field("max_object").span(),
+                format!("`max_object` is {object}, more than a quarter of `memory` ({memory})"),
+                format!("it may be at most {quarter}, so that one object cannot empty the cache"),
+            );
+        }
+        CacheStore {
+            memory,
+            max_object: typed.unwrap_or_else(|| defaults::cache_max_object(memory)),
+        }
+    }
+}
+
+fn socket_address(typed: &str) -> Result<SocketAddr, Fault> {
+    if let Ok(address) = typed.parse() {
+        return Ok(address);
+    }
+    let typed = quotable(typed);
+    let typed = typed.as_str();
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    let hint = if is_port(typed) {
+        format!(
+            "write `0.0.0.0:{typed}` for all addresses, or `127.0.0.1:{typed}` for this machine"
+        )
+    } else if let Some(port) = typed.strip_prefix(':').or_else(|| typed.strip_prefix("*:")) {
+        format!("write `0.0.0.0:{port}`, or `[::]:{port}` for IPv6")
+    } else if let Some(port) = typed.strip_prefix("localhost:") {
+        format!("a listener needs an IP address: `127.0.0.1:{port}`")
+    } else if typed.parse::<std::net::Ipv4Addr>().is_ok() {
+        format!("add a port: `{typed}:8080`")
+    } else if typed.parse::<std::net::Ipv6Addr>().is_ok() {
+        format!("put it in brackets and add a port: `[{typed}]:8080`")
+    } else {
+        "write an IP address and a port, such as `0.0.0.0:8080` or `[::1]:8080`".to_owned()
+    };
+    Err(Fault::new(
+        format!("`{typed}` is not an address to listen on"),
+        hint,
+    ))
+}

@@ -1,0 +1,403 @@
+//! What a config means: defaults applied, durations parsed, every reference proven to exist.
+//!
+//! `config::raw` is what was typed; `config::load` turns it into this, or into a list of
+//! `Diagnostic`s. `snapshot::compile` builds running things from it. Invariant: a value of these
+//! types is consistent by construction (ids index into the lists of the same `Config`, names are
+//! unique, numbers are inside their bounds), so no later room checks again.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::units::ByteSize;
+
+/// One whole configuration, proven consistent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Worker threads, one runtime each. Default: the number of cores. Needs a restart to change.
+    pub workers: NonZeroUsize,
+    /// Public listening sockets, at least one.
+    pub listeners: Vec<Listener>,
+    /// The operators' listener. Default: `127.0.0.1:9900`. Needs a restart to change.
+    pub admin: Admin,
+    /// Deadlines towards clients, and the drain time.
+    pub timeouts: ClientTimeouts,
+    /// Diagnostics log. Needs a restart to change.
+    pub log: Log,
+    /// Access log. Needs a restart to change.
+    pub access_log: AccessLog,
+    /// The shared cache. `memory` needs a restart to change.
+    pub cache: CacheStore,
+    /// In the order of the file; `UpstreamId` indexes it.
+    pub upstreams: Vec<Upstream>,
+    /// In the order of the file; `ShardMapId` indexes it.
+    pub shard_maps: Vec<ShardMap>,
+    /// In the order of the file; `RouteId` indexes it. Matching does not depend on the order.
+    pub routes: Vec<Route>,
+}
+
+/// Index of an upstream in `Config::upstreams`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(pub usize);
+
+/// Index of a shard map in `Config::shard_maps`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardMapId(pub usize);
+
+/// Index of a route in `Config::routes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub usize);
+
+/// One public listening socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it listens; unique among the listeners and distinct from the admin address.
+    pub address: SocketAddr,
+    /// TLS termination, if any.
+    pub tls: Option<Tls>,
+}
+
+/// TLS termination on one listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// At least one; the first is the default where SNI matches none.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate chain and its key, as PEM files. Paths are already resolved against the folder
+/// of the config file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Chain, leaf first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// The operators' listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Loopback unless the operator says otherwise.
+    pub address: SocketAddr,
+}
+
+/// Deadlines towards clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// From the first byte of a request head (or from accept, for the first) to its end. Default 10 s.
+    pub header: Duration,
+    /// A keep-alive connection without a request. Default 60 s.
+    pub idle: Duration,
+    /// Window over which a request body or a response to a reader must move at `min_rate`. Default 30 s.
+    pub body_idle: Duration,
+    /// Bytes per second that a client must send of a body, or take of an answer, averaged over
+    /// `body_idle`. Default 240 B.
+    pub min_rate: ByteSize,
+    /// How long requests may go on after SIGTERM. Default 30 s.
+    pub shutdown: Duration,
+}
+
+/// Diagnostics log, written to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Least severe level that is written. Default `info`.
+    pub level: LogLevel,
+    /// Default `text`.
+    pub format: LogFormat,
+}
+
+/// Severity of a diagnostic line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Someone must act.
+    Error,
+    /// It was coped with.
+    Warn,
+    /// An operator's action ended, or state changed.
+    Info,
+    /// For developers.
+    Debug,
+    /// For developers, in detail.
+    Trace,
+}
+
+/// Form of a diagnostic line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// To be read.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One line a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Default `off`.
+    pub format: AccessLogFormat,
+    /// Default standard output.
+    pub path: AccessLogPath,
+}
+
+/// Form of an access log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// No access log.
+    Off,
+    /// One JSON object a line, with timings, endpoint, cache result and the reason it ended.
+    Json,
+    /// The "combined" format of Apache httpd and nginx.
+    Combined,
+}
+
+/// Where access log lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogPath {
+    /// Spelled `stdout`.
+    Stdout,
+    /// A file, appended to; resolved against the folder of the config file.
+    File(PathBuf),
+}
+
+/// The shared cache's bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheStore {
+    /// Bytes stored, filling and still being read, together. Default 256 MiB.
+    pub memory: ByteSize,
+    /// Largest body that is stored; never more than a quarter of `memory`. Default 8 MiB.
+    pub max_object: ByteSize,
+}
+
+/// A named group of endpoints that serve the same thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Unique; used in metrics and logs.
+    pub name: Arc<str>,
+    /// Which endpoint takes the next request. Default least connections.
+    pub balance: Balance,
+    /// At least one; addresses are unique within the upstream.
+    pub endpoints: Vec<Endpoint>,
+    /// Stickiness by cookie, if any.
+    pub sticky: Option<Sticky>,
+    /// Active checks, if any.
+    pub health_check: Option<HealthCheck>,
+    /// Deadlines towards its endpoints.
+    pub timeouts: UpstreamTimeouts,
+    /// Idle connections that a worker keeps per endpoint, 0 to 65536. Default 256.
+    pub max_idle: usize,
+}
+
+/// How an endpoint is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Fewest requests in flight per weight; ties are broken evenly.
+    LeastConnections,
+    /// In turn, smoothly by weight.
+    RoundRobin,
+    /// By chance, by weight.
+    Random,
+}
+
+/// One server of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `host:port` as typed, the host lower-cased; an IP address or a name.
+    pub address: Arc<str>,
+    /// 1 to 65535. Default 1.
+    pub weight: u16,
+}
+
+/// Stickiness by cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sticky {
+    /// Cookie name (an RFC 6265 token). Default `DAB_ROUTE`.
+    pub cookie: Arc<str>,
+    /// Key of the cookie's value, at least 16 bytes, from `key` or the file `key_file`. Without
+    /// one, a random key is made at start and kept across reloads, not across restarts.
+    pub key: Option<Secret>,
+}
+
+/// Bytes that are never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Arc<[u8]>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+/// An active check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// From one check to the next, with jitter. Default 30 s.
+    pub interval: Duration,
+    /// Within which a check must be answered; at most `interval`. Default 5 s.
+    pub timeout: Duration,
+    /// Successes in a row that bring an endpoint back. Default 2.
+    pub healthy_threshold: u32,
+    /// Failures in a row that take an endpoint out. Default 3.
+    pub unhealthy_threshold: u32,
+}
+
+/// What an active check does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// `type: http`, the default: `GET path`, healthy when the status is `status`.
+    Http {
+        /// Origin-form path, starts with `/`. Default `/`.
+        path: Arc<str>,
+        /// `Host` to send. Default: the endpoint's address.
+        host: Option<Arc<str>>,
+        /// Expected status. Default 200.
+        status: u16,
+    },
+    /// `type: tcp`: a connection can be made.
+    Tcp,
+}
+
+/// Deadlines towards endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// To connect. Default 2 s.
+    pub connect: Duration,
+    /// From the request's last byte (or the connection, for a streamed body) to the answer's head. Default 30 s.
+    pub first_byte: Duration,
+    /// Silence within the answer's body. Default 30 s.
+    pub body_idle: Duration,
+    /// How long an idle connection is kept. Default 50 s.
+    pub idle: Duration,
+}
+
+/// Which upstream owns which key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardMap {
+    /// Unique.
+    pub name: Arc<str>,
+    /// Where the key is found in a request.
+    pub key: ShardKey,
+    /// How the key chooses a shard.
+    pub strategy: ShardStrategy,
+}
+
+/// Where a shard key is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShardKey {
+    /// A capture of the route's `path` template; each route that uses the map has it.
+    Path(Arc<str>),
+    /// A request header, lower case.
+    Header(http::HeaderName),
+    /// A cookie.
+    Cookie(Arc<str>),
+    /// A query parameter.
+    Query(Arc<str>),
+}
+
+/// How a key chooses a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShardStrategy {
+    /// The key is a decimal integer (no sign, at most u64); shard = key modulo the number of shards.
+    Modulo {
+        /// At least one.
+        shards: Vec<UpstreamId>,
+    },
+    /// Named values own shards.
+    List {
+        /// Value to shard; values are unique.
+        values: Vec<(Arc<str>, UpstreamId)>,
+        /// Shard of every other value; without it they are refused.
+        default: Option<UpstreamId>,
+    },
+}
+
+/// Which requests go where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Unique; used in metrics and logs.
+    pub name: Arc<str>,
+    /// Which requests it takes.
+    pub matches: Match,
+    /// Where they go.
+    pub target: Target,
+    /// Caching, opted into by `cache: {}`.
+    pub cache: Option<CacheRule>,
+}
+
+/// Which requests a route takes. All parts must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Default any.
+    pub host: HostPattern,
+    /// Default any.
+    pub path: PathPattern,
+    /// Empty means any; sorted, unique.
+    pub methods: Vec<http::Method>,
+    /// Conditions on request headers; sorted by name, names unique.
+    pub headers: Vec<(http::HeaderName, ValuePattern)>,
+    /// Conditions on query parameters (percent-decoded); sorted by name, names unique.
+    pub query: Vec<(Arc<str>, ValuePattern)>,
+}
+
+/// Pattern of a host; never has a port, always lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// No condition.
+    Any,
+    /// Exactly this name.
+    Exact(Arc<str>),
+    /// `*.suffix`: one or more labels before this suffix (stored without `*.`).
+    Suffix(Arc<str>),
+}
+
+/// Pattern of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathPattern {
+    /// No condition.
+    Any,
+    /// `path` without captures.
+    Exact(Arc<str>),
+    /// `path_prefix`: whole segments. Stored without a trailing `/`; `/` itself is `Any`.
+    Prefix(Arc<str>),
+    /// `path` with captures, split at `/` (without the leading empty one).
+    Template(Vec<Segment>),
+}
+
+/// A segment of a path template.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Segment {
+    /// Exactly this text.
+    Literal(Arc<str>),
+    /// `{name}`: one non-empty segment.
+    Capture(Arc<str>),
+    /// `{*name}`: the rest of the path, may be empty; only at the end.
+    Rest(Arc<str>),
+}
+
+/// Condition on a header or a query parameter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ValuePattern {
+    /// Some value is exactly this. Written as a plain string.
+    Exact(Arc<str>),
+    /// It is there, whatever its value. Written as `{ present: true }`.
+    Present,
+}
+
+/// Where a route's requests go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// `upstream: NAME`.
+    Upstream(UpstreamId),
+    /// `shard_map: NAME`.
+    ShardMap(ShardMapId),
+}
+
+/// What a caching route adds to the RFCs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheRule {
+    /// Freshness of a cacheable answer that states none itself. Default: it is not fresh.
+    pub default_ttl: Option<Duration>,
+}

@@ -1,0 +1,215 @@
+//! What the operator typed: the keys of a config file and the shapes of their values.
+//!
+//! `reader` fills these from the tree of `marks`; `convert` gives them meaning. No defaults, no
+//! references and no units in here: a value is the text that was typed, a number or a list of them.
+//! Invariant: the field names are the accepted keys, all of them; every field is `Lenient`, so that
+//! a value that cannot be read is reported once and the rest of the file is read all the same.
+//! A struct named `X or just FIELD` may be written as the bare value of that field.
+
+mod reader;
+mod scalar;
+
+use serde::Deserialize;
+
+pub(crate) use reader::{Lenient, Named, read};
+pub(crate) use scalar::{Scalar, resolve};
+
+/// A list whose items are read one by one.
+pub(crate) type List<T> = Lenient<Vec<Lenient<T>>>;
+/// A scalar as it was typed: `30s`, `127.0.0.1:80`, `007`.
+pub(crate) type Text = Lenient<String>;
+pub(crate) type Whole = Lenient<i128>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) workers: Whole,
+    pub(crate) listeners: List<Listener>,
+    pub(crate) admin: Lenient<Admin>,
+    pub(crate) timeouts: Lenient<ClientTimeouts>,
+    pub(crate) log: Lenient<Log>,
+    pub(crate) access_log: Lenient<AccessLog>,
+    pub(crate) cache: Lenient<CacheStore>,
+    pub(crate) upstreams: Lenient<Named<Upstream>>,
+    pub(crate) shard_maps: Lenient<Named<ShardMap>>,
+    pub(crate) routes: List<Route>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Listener {
+    pub(crate) address: Text,
+    pub(crate) tls: Lenient<Tls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) certificates: List<Certificate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Certificate {
+    pub(crate) cert: Text,
+    pub(crate) key: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admin {
+    pub(crate) address: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientTimeouts {
+    pub(crate) header: Text,
+    pub(crate) idle: Text,
+    pub(crate) body_idle: Text,
+    pub(crate) min_rate: Text,
+    pub(crate) shutdown: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) level: Text,
+    pub(crate) format: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AccessLog {
+    pub(crate) format: Text,
+    pub(crate) path: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CacheStore {
+    pub(crate) memory: Text,
+    pub(crate) max_object: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Upstream {
+    pub(crate) balance: Text,
+    pub(crate) endpoints: List<Endpoint>,
+    pub(crate) sticky: Lenient<Sticky>,
+    pub(crate) health_check: Lenient<HealthCheck>,
+    pub(crate) timeouts: Lenient<UpstreamTimeouts>,
+    pub(crate) max_idle: Whole,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "Endpoint or just address")]
+pub(crate) struct Endpoint {
+    pub(crate) address: Text,
+    pub(crate) weight: Whole,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sticky {
+    pub(crate) cookie: Text,
+    pub(crate) key: Lenient<Secret>,
+    pub(crate) key_file: Text,
+}
+
+/// A text that `reader` keeps out of every message and out of the document.
+#[derive(Deserialize)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HealthCheck {
+    #[serde(rename = "type")]
+    pub(crate) kind: Text,
+    pub(crate) path: Text,
+    pub(crate) host: Text,
+    pub(crate) status: Whole,
+    pub(crate) interval: Text,
+    pub(crate) timeout: Text,
+    pub(crate) healthy_threshold: Whole,
+    pub(crate) unhealthy_threshold: Whole,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpstreamTimeouts {
+    pub(crate) connect: Text,
+    pub(crate) first_byte: Text,
+    pub(crate) body_idle: Text,
+    pub(crate) idle: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ShardMap {
+    pub(crate) key: Lenient<ShardKey>,
+    pub(crate) strategy: Text,
+    pub(crate) shards: List<Shard>,
+    pub(crate) default: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ShardKey {
+    pub(crate) path: Text,
+    pub(crate) header: Text,
+    pub(crate) cookie: Text,
+    pub(crate) query: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "Shard or just upstream")]
+pub(crate) struct Shard {
+    pub(crate) upstream: Text,
+    pub(crate) values: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Route {
+    pub(crate) name: Text,
+    #[serde(rename = "match")]
+    pub(crate) matches: Lenient<Match>,
+    pub(crate) upstream: Text,
+    pub(crate) shard_map: Text,
+    pub(crate) cache: Lenient<CacheRule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Match {
+    pub(crate) host: Text,
+    pub(crate) path: Text,
+    pub(crate) path_prefix: Text,
+    pub(crate) methods: List<String>,
+    pub(crate) headers: Lenient<Named<ValuePattern>>,
+    pub(crate) query: Lenient<Named<ValuePattern>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename = "ValuePattern or just exact")]
+pub(crate) struct ValuePattern {
+    pub(crate) exact: Text,
+    pub(crate) present: Lenient<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CacheRule {
+    pub(crate) default_ttl: Text,
+}
+
+#[cfg(test)]
+pub(crate) mod keys;

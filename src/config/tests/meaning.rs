@@ -1,0 +1,302 @@
+//! What a correct config means: defaults, forms, order, what is kept from view.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{HEAD, good};
+use crate::config::errors::LoadError;
+use crate::config::model::{
+    AccessLogFormat, AccessLogPath, Balance, CacheRule, HostPattern, LogFormat, LogLevel,
+    PathPattern, Probe, Secret, ShardKey, ShardStrategy, Target, UpstreamId, ValuePattern,
+};
+use crate::config::units::ByteSize;
+use crate::config::{load, parse, restart_only_changes};
+
+#[test]
+fn what_is_not_typed_has_the_documented_defaults() {
+    let config =
+        good("upstreams: { a: { endpoints: [Host:80], sticky: {}, health_check: {} } }\n").config;
+    assert_eq!(
+        config.workers,
+        std::thread::available_parallelism().unwrap()
+    );
+    assert_eq!(config.admin.address, "127.0.0.1:9900".parse().unwrap());
+    let seconds = Duration::from_secs;
+    let timeouts = &config.timeouts;
+    assert_eq!(
+        [
+            timeouts.header,
+            timeouts.idle,
+            timeouts.body_idle,
+            timeouts.shutdown
+        ],
+        [seconds(10), seconds(60), seconds(30), seconds(30)]
+    );
+    assert_eq!(timeouts.min_rate, ByteSize(240));
+    assert_eq!(
+        (config.log.level, config.log.format),
+        (LogLevel::Info, LogFormat::Text)
+    );
+    assert_eq!(config.access_log.format, AccessLogFormat::Off);
+    assert_eq!(config.access_log.path, AccessLogPath::Stdout);
+    assert_eq!(config.cache.memory.to_string(), "256MiB");
+    assert_eq!(config.cache.max_object.to_string(), "8MiB");
+
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.balance, Balance::LeastConnections);
+    assert_eq!(
+        (
+            &*upstream.endpoints[0].address,
+            upstream.endpoints[0].weight
+        ),
+        ("host:80", 1)
+    );
+    assert_eq!(upstream.max_idle, 256);
+    let sticky = upstream.sticky.as_ref().unwrap();
+    assert_eq!((&*sticky.cookie, &sticky.key), ("DAB_ROUTE", &None));
+    let check = upstream.health_check.as_ref().unwrap();
+    assert_eq!(
+        check.probe,
+        Probe::Http {
+            path: Arc::from("/"),
+            host: None,
+            status: 200
+        }
+    );
+    assert_eq!((check.interval, check.timeout), (seconds(30), seconds(5)));
+    assert_eq!((check.healthy_threshold, check.unhealthy_threshold), (2, 3));
+    let timeouts = &upstream.timeouts;
+    assert_eq!(
+        [
+            timeouts.connect,
+            timeouts.first_byte,
+            timeouts.body_idle,
+            timeouts.idle
+        ],
+        [seconds(2), seconds(30), seconds(30), seconds(50)]
+    );
+}
+
+#[test]
+fn defaults_that_hang_on_another_key_follow_it() {
+    let config = good(
+        "cache: { memory: 16MiB }\nupstreams: { a: { endpoints: [h:1], health_check: { interval: 2s } } }\n",
+    )
+    .config;
+    assert_eq!(config.cache.max_object.to_string(), "4MiB");
+    let check = config.upstreams[0].health_check.as_ref().unwrap();
+    assert_eq!(check.timeout, Duration::from_secs(2));
+}
+
+#[test]
+fn a_route_holds_what_its_match_says_sorted_and_lower_case() {
+    let config = good(
+        r#"upstreams: { a: { endpoints: [h:1] } }
+routes:
+  - name: r
+    match:
+      host: "*.Shop.Example"
+      path_prefix: /p/
+      methods: [POST, GET]
+      headers: { X-B: 2, x-a: { present: true } }
+      query: { z: yes, b: { exact: 1.10 } }
+    upstream: a
+    cache: { default_ttl: 1h30m }
+"#,
+    )
+    .config;
+    let route = &config.routes[0];
+    let matches = &route.matches;
+    assert_eq!(matches.host, HostPattern::Suffix(Arc::from("shop.example")));
+    assert_eq!(matches.path, PathPattern::Prefix(Arc::from("/p")));
+    assert_eq!(matches.methods, [http::Method::GET, http::Method::POST]);
+    let exact = |text: &str| ValuePattern::Exact(Arc::from(text));
+    assert_eq!(
+        matches.headers,
+        [
+            (http::HeaderName::from_static("x-a"), ValuePattern::Present),
+            (http::HeaderName::from_static("x-b"), exact("2")),
+        ]
+    );
+    // Texts are taken as typed, whatever YAML would make of them.
+    assert_eq!(
+        matches.query,
+        [
+            (Arc::from("b"), exact("1.10")),
+            (Arc::from("z"), exact("yes"))
+        ]
+    );
+    assert_eq!(route.target, Target::Upstream(UpstreamId(0)));
+    assert_eq!(
+        route.cache,
+        Some(CacheRule {
+            default_ttl: Some(Duration::from_secs(5400))
+        })
+    );
+}
+
+#[test]
+fn shard_maps_hold_proven_upstreams() {
+    let config = good(
+        "upstreams: { a: { endpoints: [h:1] }, b: { endpoints: [h:2] } }
+shard_maps:
+  m: { key: { header: X-User }, strategy: modulo, shards: [b, a] }
+  l: { key: { cookie: uid }, strategy: list, shards: [{ upstream: a, values: [x, 007] }], default: b }
+",
+    )
+    .config;
+    assert_eq!(
+        config.shard_maps[0].key,
+        ShardKey::Header(http::HeaderName::from_static("x-user"))
+    );
+    assert_eq!(
+        config.shard_maps[0].strategy,
+        ShardStrategy::Modulo {
+            shards: vec![UpstreamId(1), UpstreamId(0)]
+        }
+    );
+    let values = vec![
+        (Arc::from("x"), UpstreamId(0)),
+        (Arc::from("007"), UpstreamId(0)),
+    ];
+    assert_eq!(
+        config.shard_maps[1].strategy,
+        ShardStrategy::List {
+            values,
+            default: Some(UpstreamId(1))
+        }
+    );
+}
+
+#[test]
+fn an_anchor_can_be_repeated() {
+    let config = good("upstreams:\n  a: &x { endpoints: [h:1] }\n  b: *x\n").config;
+    assert_eq!(config.upstreams[0].endpoints, config.upstreams[1].endpoints);
+}
+
+#[test]
+fn what_is_not_used_is_a_warning() {
+    let loaded = good(
+        "upstreams: { a: { endpoints: [h:1] }, b: { endpoints: [h:2] } }
+shard_maps: { m: { key: { query: q }, strategy: modulo, shards: [a] } }
+",
+    );
+    let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "warning: the upstream `b` is not used
+ --> gate.yaml:2:39
+  |
+2 | upstreams: { a: { endpoints: [h:1] }, b: { endpoints: [h:2] } }
+  |                                       ^
+  = hint: name it in a route, or remove it",
+            "warning: the shard map `m` is not used
+ --> gate.yaml:3:15
+  |
+3 | shard_maps: { m: { key: { query: q }, strategy: modulo, shards: [a] } }
+  |               ^
+  = hint: name it in a route, or remove it",
+        ]
+    );
+}
+
+#[test]
+fn the_document_shows_what_was_typed_but_no_secret() {
+    let loaded = good(
+        "upstreams:\n  a:\n    endpoints: [h:1]\n    sticky: { key: 0123456789abcdef }\n    max_idle: 8\n",
+    );
+    let sticky = loaded.config.upstreams[0].sticky.clone().unwrap();
+    assert_eq!(sticky.key, Some(Secret(Arc::from(*b"0123456789abcdef"))));
+    assert_eq!(
+        loaded.document,
+        serde_json::json!({
+            "listeners": [{ "address": "127.0.0.1:0" }],
+            "upstreams": { "a": {
+                "endpoints": ["h:1"],
+                "sticky": { "key": "<redacted>" },
+                "max_idle": 8,
+            }},
+        })
+    );
+    assert!(!format!("{loaded:?}").contains("0123456789abcdef"));
+}
+
+#[test]
+fn a_key_file_is_read_from_the_folder_of_the_config_without_its_newline() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("k"), "0123456789abcdef\n").unwrap();
+    let path = folder.path().join("gate.yaml");
+    let text = "upstreams: { a: { endpoints: [h:1], sticky: { key_file: k } } }\naccess_log: { path: log }\n";
+    std::fs::write(&path, format!("{HEAD}{text}")).unwrap();
+    let config = load(&path).unwrap().config;
+    let key = config.upstreams[0].sticky.clone().unwrap().key;
+    assert_eq!(key, Some(Secret(Arc::from(*b"0123456789abcdef"))));
+    assert_eq!(
+        config.access_log.path,
+        AccessLogPath::File(folder.path().join("log"))
+    );
+
+    std::fs::write(folder.path().join("k"), "0123456789abcde\n").unwrap();
+    let error = load(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("a sticky key needs at least 16 bytes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.yaml");
+    assert!(matches!(load(&path), Err(LoadError::Read { path: named, .. }) if named == path));
+
+    std::fs::write(&path, b"a: 1\nb: \xff\n").unwrap();
+    let error = load(&path).unwrap_err().to_string();
+    assert!(error.starts_with("error: line 2 is not UTF-8\n"), "{error}");
+    std::fs::write(&path, vec![b'#'; 5 << 20]).unwrap();
+    assert!(
+        load(&path)
+            .unwrap_err()
+            .to_string()
+            .starts_with("error: the file has more than")
+    );
+}
+
+#[test]
+fn the_hash_is_that_of_the_text() {
+    let hash = |text: &str| parse(text, Path::new("x")).unwrap().sha256;
+    assert_eq!(
+        hash("listeners: [{ address: 127.0.0.1:0 }]"),
+        hash("listeners: [{ address: 127.0.0.1:0 }]")
+    );
+    assert_ne!(hash(HEAD), hash(&format!("{HEAD}#\n")));
+    assert_eq!(hash(HEAD).len(), 64);
+}
+
+#[test]
+fn only_what_a_restart_alone_can_change_is_named() {
+    let old = good("upstreams: { a: { endpoints: [h:1] } }\n").config;
+    assert_eq!(restart_only_changes(&old, &old), [] as [&str; 0]);
+    let mut new = good("timeouts: { idle: 1s }\n").config;
+    assert_eq!(restart_only_changes(&old, &new), [] as [&str; 0]);
+    new = good(
+        "workers: 99\nadmin: { address: 127.0.0.1:1 }\nlog: { level: debug }\naccess_log: { format: json }\ncache: { memory: 1MiB, max_object: 1KiB }\n",
+    )
+    .config;
+    assert_eq!(
+        restart_only_changes(&old, &new),
+        [
+            "workers",
+            "admin.address",
+            "log",
+            "access_log",
+            "cache.memory",
+            "cache.max_object"
+        ]
+    );
+    new = old.clone();
+    new.access_log.path = AccessLogPath::File(PathBuf::from("x"));
+    assert_eq!(restart_only_changes(&old, &new), ["access_log"]);
+}
