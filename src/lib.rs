@@ -5,3 +5,4 @@
 //! `ARCHITECTURE.md` for the two planes, the road and the arrows between rooms.
 
 pub mod config;
+pub mod metrics;

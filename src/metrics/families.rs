@@ -1,0 +1,329 @@
+//! The handles that other rooms count with.
+//!
+//! A handle (`Route`, `Upstream`, `Endpoint`, `Listener`) is resolved by name when a snapshot is
+//! compiled or a listener is bound; `worker(w)` is then an index, and gives the cells that only
+//! worker `w` may write. Each handle also says how its cells look in a scrape: series that were never
+//! counted and whose labels would multiply (method, code, reason, result) are left out.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use super::cells::{Counter, Gauge, Histogram, OwnLines, PerWorker, Tally};
+use super::labels::{CODE_CELLS, METHODS, code_index, code_label, method_index};
+use super::labels::{CacheResult, CloseReason, ProxyError, RejectReason};
+use super::names::Name;
+use super::render::Sink;
+
+/// What is counted for one route.
+#[derive(Debug)]
+pub struct Route {
+    cells: PerWorker<RouteCells>,
+}
+
+/// One worker's cells of a route.
+#[derive(Debug, Default)]
+pub struct RouteCells {
+    /// By method, then by code. A row is made when its method is first seen: most routes see two of
+    /// eleven, and a table of all would cost 6 KiB a route and worker.
+    requests: [OnceLock<Box<CodeRow>>; METHODS.len()],
+    duration: Histogram,
+    response_bytes: Counter,
+    in_flight: Gauge,
+    cache: Tally<{ CacheResult::COUNT }>,
+}
+
+type CodeRow = OwnLines<Tally<CODE_CELLS>>;
+
+impl Route {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            cells: PerWorker::new(workers),
+        }
+    }
+
+    /// The cells that only worker `worker` may write. Panics if there is no such worker.
+    #[inline]
+    pub fn worker(&self, worker: usize) -> &RouteCells {
+        self.cells.of(worker)
+    }
+
+    pub(super) fn collect(&self, route: &str, sink: &mut Sink) {
+        for (row, method) in METHODS.iter().enumerate() {
+            for index in 0..CODE_CELLS {
+                let count = |cells: &RouteCells| {
+                    cells.requests[row]
+                        .get()
+                        .map_or(0, |row| row.0.value(index))
+                };
+                let total = self.cells.sum(count);
+                if total > 0 {
+                    let code = code_label(index);
+                    sink.put_count(Name::HttpRequests, &[route, method, &code], total);
+                }
+            }
+        }
+        let totals = self.cells.totals(|cells| &cells.duration);
+        sink.put_histogram(Name::HttpRequestDuration, &[route], &totals);
+        let bytes = self.cells.sum(|cells| cells.response_bytes.value());
+        sink.put_count(Name::HttpResponseBytes, &[route], bytes);
+        let in_flight = self.cells.sum(|cells| cells.in_flight.value());
+        sink.put_count(Name::HttpInFlight, &[route], in_flight);
+        for result in CacheResult::ALL {
+            let total = self.cells.sum(|cells| cells.cache.value(*result as usize));
+            if total > 0 {
+                sink.put_count(Name::CacheRequests, &[route, result.as_str()], total);
+            }
+        }
+    }
+}
+
+impl RouteCells {
+    /// A request ended: `duration` from its head to the end of its answer, `response_bytes` of body
+    /// sent.
+    #[inline]
+    pub fn count(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        duration: Duration,
+        response_bytes: u64,
+    ) {
+        self.requests[method_index(method)]
+            .get_or_init(Box::default)
+            .0
+            .count(code_index(status));
+        self.duration.observe(duration);
+        self.response_bytes.add(response_bytes);
+    }
+
+    /// A request begins; `leave` must follow on the same worker.
+    #[inline]
+    pub fn enter(&self) {
+        self.in_flight.raise();
+    }
+
+    /// A request that entered is over.
+    #[inline]
+    pub fn leave(&self) {
+        self.in_flight.lower();
+    }
+
+    /// What the cache made of a request.
+    #[inline]
+    pub fn cache(&self, result: CacheResult) {
+        self.cache.count(result as usize);
+    }
+}
+
+/// What is counted for one upstream as a whole.
+#[derive(Debug)]
+pub struct Upstream {
+    cells: PerWorker<UpstreamCells>,
+}
+
+/// One worker's cells of an upstream.
+#[derive(Debug, Default)]
+pub struct UpstreamCells {
+    connect: Histogram,
+    errors: Tally<{ ProxyError::COUNT }>,
+    retries: Tally<{ ProxyError::COUNT }>,
+}
+
+impl Upstream {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            cells: PerWorker::new(workers),
+        }
+    }
+
+    /// The cells that only worker `worker` may write. Panics if there is no such worker.
+    #[inline]
+    pub fn worker(&self, worker: usize) -> &UpstreamCells {
+        self.cells.of(worker)
+    }
+
+    pub(super) fn collect(&self, upstream: &str, sink: &mut Sink) {
+        let totals = self.cells.totals(|cells| &cells.connect);
+        sink.put_histogram(Name::UpstreamConnectDuration, &[upstream], &totals);
+        for reason in ProxyError::ALL {
+            let labels = [upstream, reason.as_str()];
+            let errors = self.cells.sum(|cells| cells.errors.value(*reason as usize));
+            if errors > 0 {
+                sink.put_count(Name::UpstreamErrors, &labels, errors);
+            }
+            let retries = self
+                .cells
+                .sum(|cells| cells.retries.value(*reason as usize));
+            if retries > 0 {
+                sink.put_count(Name::Retries, &labels, retries);
+            }
+        }
+    }
+}
+
+impl UpstreamCells {
+    /// A connection was made in `duration`, handshakes included.
+    #[inline]
+    pub fn connected(&self, duration: Duration) {
+        self.connect.observe(duration);
+    }
+
+    /// An exchange failed.
+    #[inline]
+    pub fn error(&self, reason: ProxyError) {
+        self.errors.count(reason as usize);
+    }
+
+    /// An exchange is tried again, since the one before failed with `reason`.
+    #[inline]
+    pub fn retry(&self, reason: ProxyError) {
+        self.retries.count(reason as usize);
+    }
+}
+
+/// What is counted for one endpoint of one upstream.
+#[derive(Debug)]
+pub struct Endpoint {
+    cells: PerWorker<EndpointCells>,
+}
+
+/// One worker's cells of an endpoint.
+#[derive(Debug, Default)]
+pub struct EndpointCells {
+    answered: Histogram,
+    opened: Counter,
+    idle: Gauge,
+}
+
+impl Endpoint {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            cells: PerWorker::new(workers),
+        }
+    }
+
+    /// The cells that only worker `worker` may write. Panics if there is no such worker.
+    #[inline]
+    pub fn worker(&self, worker: usize) -> &EndpointCells {
+        self.cells.of(worker)
+    }
+
+    pub(super) fn collect(&self, upstream: &str, endpoint: &str, sink: &mut Sink) {
+        let labels = [upstream, endpoint];
+        let totals = self.cells.totals(|cells| &cells.answered);
+        sink.put_histogram(Name::UpstreamRequestDuration, &labels, &totals);
+        let opened = self.cells.sum(|cells| cells.opened.value());
+        sink.put_count(Name::UpstreamConnections, &labels, opened);
+        let idle = self.cells.sum(|cells| cells.idle.value());
+        sink.put_count(Name::UpstreamConnectionsIdle, &labels, idle);
+    }
+}
+
+impl EndpointCells {
+    /// The head of an answer came, `duration` after the request was sent.
+    #[inline]
+    pub fn answered(&self, duration: Duration) {
+        self.answered.observe(duration);
+    }
+
+    /// A connection was opened.
+    #[inline]
+    pub fn opened(&self) {
+        self.opened.add(1);
+    }
+
+    /// A connection was put aside for the next request; `unparked` must follow on the same worker.
+    #[inline]
+    pub fn parked(&self) {
+        self.idle.raise();
+    }
+
+    /// A connection that was put aside was taken again, or closed.
+    #[inline]
+    pub fn unparked(&self) {
+        self.idle.lower();
+    }
+}
+
+/// What is counted for one listener.
+#[derive(Debug)]
+pub struct Listener {
+    cells: PerWorker<ListenerCells>,
+}
+
+/// One worker's cells of a listener.
+#[derive(Debug, Default)]
+pub struct ListenerCells {
+    accepted: Counter,
+    open: Gauge,
+}
+
+impl Listener {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            cells: PerWorker::new(workers),
+        }
+    }
+
+    /// The cells that only worker `worker` may write. Panics if there is no such worker.
+    #[inline]
+    pub fn worker(&self, worker: usize) -> &ListenerCells {
+        self.cells.of(worker)
+    }
+
+    pub(super) fn collect(&self, listener: &str, sink: &mut Sink) {
+        let accepted = self.cells.sum(|cells| cells.accepted.value());
+        sink.put_count(Name::Connections, &[listener], accepted);
+        let open = self.cells.sum(|cells| cells.open.value());
+        sink.put_count(Name::ConnectionsOpen, &[listener], open);
+    }
+}
+
+impl ListenerCells {
+    /// A connection was accepted; `closed` must follow on the same worker.
+    #[inline]
+    pub fn accepted(&self) {
+        self.accepted.add(1);
+        self.open.raise();
+    }
+
+    /// An accepted connection is over. Why is counted with `WorkerCells::closed`.
+    #[inline]
+    pub fn closed(&self) {
+        self.open.lower();
+    }
+}
+
+/// One worker's cells that belong to no name of the configuration.
+#[derive(Debug, Default)]
+pub struct WorkerCells {
+    closed: Tally<{ CloseReason::COUNT }>,
+    rejects: Tally<{ RejectReason::COUNT }>,
+}
+
+impl WorkerCells {
+    /// A client's connection ended.
+    #[inline]
+    pub fn closed(&self, reason: CloseReason) {
+        self.closed.count(reason as usize);
+    }
+
+    /// Headgate answered with an error of its own.
+    #[inline]
+    pub fn reject(&self, reason: RejectReason) {
+        self.rejects.count(reason as usize);
+    }
+
+    pub(super) fn collect(workers: &PerWorker<Self>, sink: &mut Sink) {
+        for reason in CloseReason::ALL {
+            let total = workers.sum(|cells| cells.closed.value(*reason as usize));
+            sink.put_count(Name::ConnectionsClosed, &[reason.as_str()], total);
+        }
+        for reason in RejectReason::ALL {
+            let total = workers.sum(|cells| cells.rejects.value(*reason as usize));
+            sink.put_count(Name::Rejects, &[reason.as_str()], total);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The one table of metric families: name, kind, labels, help.
+//!
+//! Every family that Headgate exposes stands here and nowhere else; `families` fills those whose
+//! cells live in this room, and other rooms fill theirs through `Sink` when a scrape pulls them.
+//! Names follow Prometheus' rules: prefix, base units, `_total` on counters. Label values come from
+//! the configuration or from the enums of `labels`, never from a request.
+
+/// What a family's samples are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, from 0 at the start of the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations, with the bounds of `cells::BOUNDS`.
+    Histogram,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// As a scrape shows it.
+    pub name: &'static str,
+    /// What its samples are.
+    pub kind: Kind,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// One sentence for the operator.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($variant:ident $kind:ident $name:literal [$($label:literal),*] $help:literal)*) => {
+        /// Every metric family of Headgate.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Name {
+            $(#[doc = concat!("`", $name, "`: ", $help)] $variant,)*
+        }
+
+        impl Name {
+            /// All names, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The line of the table.
+            pub const fn family(self) -> Family {
+                match self {
+                    $(Self::$variant => Family {
+                        name: $name,
+                        kind: Kind::$kind,
+                        labels: &[$($label),*],
+                        help: $help,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+families! {
+    HttpRequests Counter "headgate_http_requests_total" ["route", "method", "code"]
+        "Answered requests; 499 is a client that left before the answer's head."
+    HttpRequestDuration Histogram "headgate_http_request_duration_seconds" ["route"]
+        "From a request's head to the end of its answer."
+    HttpResponseBytes Counter "headgate_http_response_bytes_total" ["route"]
+        "Bytes of answer bodies sent to clients."
+    HttpInFlight Gauge "headgate_http_in_flight_requests" ["route"]
+        "Requests that are being served now."
+    UpstreamRequestDuration Histogram "headgate_upstream_request_duration_seconds" ["upstream", "endpoint"]
+        "From sending a request to an endpoint to the head of its answer."
+    UpstreamConnectDuration Histogram "headgate_upstream_connect_duration_seconds" ["upstream"]
+        "Time to connect to an endpoint, handshakes included."
+    UpstreamEndpointUp Gauge "headgate_upstream_endpoint_up" ["upstream", "endpoint"]
+        "1 if the endpoint takes requests, 0 if it is out."
+    UpstreamInFlight Gauge "headgate_upstream_in_flight_requests" ["upstream", "endpoint"]
+        "Requests that the endpoint is serving now."
+    UpstreamConnections Counter "headgate_upstream_connections_total" ["upstream", "endpoint"]
+        "Connections opened to the endpoint."
+    UpstreamConnectionsIdle Gauge "headgate_upstream_connections_idle" ["upstream", "endpoint"]
+        "Connections to the endpoint that are kept for the next request."
+    UpstreamErrors Counter "headgate_upstream_errors_total" ["upstream", "reason"]
+        "Exchanges that failed, by the error types of RFC 9209."
+    Retries Counter "headgate_retries_total" ["upstream", "reason"]
+        "Exchanges that were tried again, by why the one before failed."
+    CacheRequests Counter "headgate_cache_requests_total" ["route", "result"]
+        "Requests on caching routes, by what the cache made of them."
+    CacheBytes Gauge "headgate_cache_bytes" []
+        "Bytes stored, filling and still being read."
+    CacheLimitBytes Gauge "headgate_cache_limit_bytes" []
+        "Bytes that the cache may use."
+    CacheEntries Gauge "headgate_cache_entries" []
+        "Stored answers."
+    CacheEvictions Counter "headgate_cache_evictions_total" []
+        "Stored answers that had to make room."
+    Connections Counter "headgate_connections_total" ["listener"]
+        "Accepted connections."
+    ConnectionsOpen Gauge "headgate_connections_open" ["listener"]
+        "Connections of clients that are open now."
+    ConnectionsClosed Counter "headgate_connections_closed_total" ["reason"]
+        "Connections of clients that ended, by why."
+    Rejects Counter "headgate_rejects_total" ["reason"]
+        "Requests that Headgate answered itself with an error, by why."
+    ConfigLastReloadSuccessful Gauge "headgate_config_last_reload_successful" []
+        "1 if the last attempt to load the configuration succeeded."
+    ConfigLastReloadSuccessTimestamp Gauge "headgate_config_last_reload_success_timestamp_seconds" []
+        "When the configuration in force was loaded, since the Unix epoch."
+    ConfigReloads Counter "headgate_config_reloads_total" ["outcome"]
+        "Attempts to reload the configuration."
+    ConfigGeneration Gauge "headgate_config_generation" []
+        "Number of the configuration in force; grows by one with each successful load."
+    ConfigInfo Gauge "headgate_config_info" ["sha256"]
+        "Always 1; the digest of the configuration in force."
+    AccessLogDropped Counter "headgate_access_log_dropped_total" []
+        "Access log lines that were given up: the sink was too slow or failed."
+    Panics Counter "headgate_panics_total" []
+        "Panics that were caught; each is a bug."
+    HealthChecks Counter "headgate_health_checks_total" ["upstream", "endpoint", "result"]
+        "Active checks, by result."
+    HealthTransitions Counter "headgate_health_transitions_total" ["upstream", "endpoint", "to"]
+        "Changes of an endpoint's health, by the new state."
+    BuildInfo Gauge "headgate_build_info" ["version", "os", "arch"]
+        "Always 1; what is running."
+    Workers Gauge "headgate_workers" []
+        "Threads that serve requests."
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_the_naming_rules() {
+        let mut seen = HashSet::new();
+        for (index, name) in Name::ALL.iter().enumerate() {
+            let family = name.family();
+            assert_eq!(*name as usize, index, "{}", family.name);
+            assert!(seen.insert(family.name), "{} stands twice", family.name);
+            assert!(family.name.starts_with("headgate_"), "{}", family.name);
+            assert_eq!(
+                family.kind == Kind::Counter,
+                family.name.ends_with("_total"),
+                "{}",
+                family.name
+            );
+            if family.kind == Kind::Histogram {
+                assert!(family.name.ends_with("_seconds"), "{}", family.name);
+            }
+            assert!(family.help.ends_with('.'), "{}", family.name);
+        }
+    }
+}
