@@ -4,5 +4,9 @@
 //! beside it are what the stations use. `app` joins them, `cli` is the command line. See
 //! `ARCHITECTURE.md` for the two planes, the road and the arrows between rooms.
 
+pub mod body;
+pub mod clock;
 pub mod config;
 pub mod metrics;
+pub mod net;
+pub mod wire;

@@ -1,0 +1,217 @@
+//! Deadlines of one worker, checked by one coarse tick.
+//!
+//! `server::guard` and `upstream::exchange` arm a `Timer` for whatever they wait for; the worker
+//! calls `Deadlines::tick` every `TICK`, which wakes the tasks whose time has passed. Arming,
+//! disarming and dropping are a few plain stores, where a timer per request of the runtime's own
+//! would cost a lock, an insertion and often a system call. The price is that a deadline fires up
+//! to one tick late. Invariant: a timer that is armed and expired wakes its task at every tick
+//! until it is disarmed, so no expiry can be lost.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+/// Resolution of every deadline.
+pub const TICK: Duration = Duration::from_millis(50);
+
+const DISARMED: u64 = u64::MAX;
+
+/// All deadlines of one worker.
+#[derive(Debug, Default)]
+pub struct Deadlines {
+    now: Cell<u64>,
+    entries: RefCell<Slab<Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: u64,
+    waker: Option<Waker>,
+}
+
+impl Deadlines {
+    /// An empty set at tick zero.
+    #[must_use]
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// Ticks passed since the worker started.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// The tick at which `after` from now has passed; never earlier.
+    #[must_use]
+    pub fn at(&self, after: Duration) -> u64 {
+        self.now.get().saturating_add(ticks(after))
+    }
+
+    /// One `TICK` has passed: wakes every task whose deadline has.
+    pub fn tick(&self) {
+        let now = self.now.get() + 1;
+        self.now.set(now);
+        for (_, entry) in self.entries.borrow().iter() {
+            if entry.at <= now
+                && let Some(waker) = &entry.waker
+            {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Wakes every task that holds a timer, armed or not; used to begin a drain.
+    pub fn wake_all(&self) {
+        for (_, entry) in self.entries.borrow().iter() {
+            if let Some(waker) = &entry.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// A new timer, disarmed.
+    #[must_use]
+    pub fn timer(self: &Rc<Self>) -> Timer {
+        let key = self.entries.borrow_mut().insert(Entry {
+            at: DISARMED,
+            waker: None,
+        });
+        Timer {
+            set: Rc::clone(self),
+            key,
+        }
+    }
+}
+
+/// `after` in ticks, rounded up, plus the part of a tick that has already passed.
+fn ticks(after: Duration) -> u64 {
+    let ticks = after
+        .as_millis()
+        .div_ceil(TICK.as_millis())
+        .saturating_add(1);
+    u64::try_from(ticks).unwrap_or(DISARMED - 1)
+}
+
+/// One deadline. Dropping it forgets it.
+#[derive(Debug)]
+pub struct Timer {
+    set: Rc<Deadlines>,
+    key: usize,
+}
+
+impl Timer {
+    /// Fires `after` from now, replacing what was armed before.
+    pub fn arm(&self, after: Duration) {
+        let at = self.set.at(after);
+        self.set.entries.borrow_mut()[self.key].at = at;
+    }
+
+    /// Does not fire until armed again.
+    pub fn disarm(&self) {
+        self.set.entries.borrow_mut()[self.key].at = DISARMED;
+    }
+
+    /// Does not fire until armed again, and forgets the task that waited.
+    pub fn clear(&self) {
+        let mut entries = self.set.entries.borrow_mut();
+        entries[self.key].at = DISARMED;
+        entries[self.key].waker = None;
+    }
+
+    /// Whether a deadline is set.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.set.entries.borrow()[self.key].at != DISARMED
+    }
+
+    /// Whether the deadline has passed.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        self.set.entries.borrow()[self.key].at <= self.set.now.get()
+    }
+
+    /// Ready once the deadline has passed; otherwise the task is woken when it does.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut entries = self.set.entries.borrow_mut();
+        let entry = &mut entries[self.key];
+        if entry.at <= self.set.now.get() {
+            return Poll::Ready(());
+        }
+        match &entry.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => entry.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.set.entries.borrow_mut().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expired(timer: &Timer) -> bool {
+        timer.poll(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn a_deadline_never_fires_early_and_at_most_one_tick_late() {
+        let set = Deadlines::new();
+        let timer = set.timer();
+        timer.arm(TICK * 2);
+        set.tick();
+        set.tick();
+        assert!(
+            !expired(&timer),
+            "the first tick may come at once after arming"
+        );
+        set.tick();
+        assert!(expired(&timer));
+        timer.disarm();
+        assert!(!expired(&timer));
+    }
+
+    #[test]
+    fn a_dropped_timer_is_forgotten_and_its_place_is_used_again() {
+        let set = Deadlines::new();
+        let first = set.timer();
+        let key = first.key;
+        drop(first);
+        let second = set.timer();
+        assert_eq!(second.key, key);
+        assert!(!second.is_armed());
+    }
+
+    #[test]
+    fn the_longest_duration_does_not_overflow() {
+        let set = Deadlines::new();
+        let timer = set.timer();
+        timer.arm(Duration::MAX);
+        set.tick();
+        assert!(!timer.is_expired());
+    }
+
+    #[tokio::test]
+    async fn an_expired_timer_wakes_its_task() {
+        let set = Deadlines::new();
+        let timer = set.timer();
+        timer.arm(Duration::ZERO);
+        let wait = std::future::poll_fn(|cx| timer.poll(cx));
+        let ticking = async {
+            for _ in 0..2 {
+                set.tick();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(wait, ticking);
+    }
+}

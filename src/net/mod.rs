@@ -1,0 +1,12 @@
+//! Sockets: listening (`listen`), dialing (`dial`), TLS (`tls`), and a worker's deadlines (`deadline`).
+//!
+//! `server` and `upstream` build on these; `health` dials through the same `dial`. Invariant:
+//! `dial` is the only place that opens an outbound connection, and every wait on a peer can be
+//! given a `deadline::Timer`.
+
+pub mod deadline;
+pub mod dial;
+pub mod listen;
+pub mod socket;
+pub mod stream;
+pub mod tls;

@@ -1,0 +1,478 @@
+//! A TCP connection whose small writes leave in batches.
+//!
+//! A worker that wakes up finds many connections ready at once. Writing each answer as it is made
+//! wakes the peer's process for every one of them; so small messages are first gathered here, and
+//! `Batch::run`, a task of each worker, sends them when every connection that was ready has had its
+//! turn: one `send` per connection, all of them in a row. Large messages are written directly.
+//! Used by `server` and `upstream` alike; TLS lies on top of it. Invariant: bytes leave in the order
+//! in which they were written, and at most `LARGEST` of them wait; when the kernel takes no more,
+//! the connection's own task is woken to wait for it, which holds the writer back as usual.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Messages up to this size are gathered.
+const SMALL: usize = 4 * 1024;
+/// Most bytes that wait for the next batch.
+const LARGEST: usize = 16 * 1024;
+/// Buffers that a worker keeps for the next batch.
+const SPARE: usize = 256;
+
+/// The connections of a worker that have something to send.
+#[derive(Debug, Default)]
+pub struct Batch {
+    dirty: RefCell<Vec<Rc<Outbox>>>,
+    spare: RefCell<Vec<Vec<u8>>>,
+    runner: RefCell<Option<Waker>>,
+}
+
+impl Batch {
+    /// An empty batch; nothing leaves until `run` is polled.
+    #[must_use]
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// Sends what was gathered, each time the tasks that were ready have run. Never ends.
+    pub async fn run(self: Rc<Self>) {
+        let mut sending = Vec::new();
+        std::future::poll_fn(|cx| {
+            let mut runner = self.runner.borrow_mut();
+            if runner.is_none() {
+                *runner = Some(cx.waker().clone());
+            }
+            drop(runner);
+            // Writing can make nothing dirty: it only wakes.
+            std::mem::swap(&mut sending, &mut *self.dirty.borrow_mut());
+            for outbox in sending.drain(..) {
+                outbox.send(self.as_ref());
+            }
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    fn add(&self, outbox: &Rc<Outbox>) {
+        let mut dirty = self.dirty.borrow_mut();
+        // The first one wakes the runner, which then queues behind every task that is ready now.
+        if dirty.is_empty()
+            && let Some(runner) = &*self.runner.borrow()
+        {
+            runner.wake_by_ref();
+        }
+        dirty.push(Rc::clone(outbox));
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.spare
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(SMALL))
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE && buffer.capacity() > 0 {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+}
+
+/// What is to be sent on one connection.
+#[derive(Debug)]
+struct Outbox {
+    stream: RefCell<OwnedWriteHalf>,
+    pending: RefCell<Pending>,
+    queued: Cell<bool>,
+    failure: Cell<Option<io::ErrorKind>>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    /// How many of them are sent.
+    sent: usize,
+    /// The connection's task, to be woken when the batch could not send everything.
+    waker: Option<Waker>,
+}
+
+impl Pending {
+    fn unsent(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+}
+
+impl Outbox {
+    /// Sends as much as the kernel takes. What is left, or a failure, is for the connection's task.
+    fn send(&self, batch: &Batch) {
+        self.queued.set(false);
+        let mut pending = self.pending.borrow_mut();
+        if pending.unsent().is_empty() {
+            return;
+        }
+        match self.stream.borrow().try_write(pending.unsent()) {
+            Ok(count) => {
+                pending.sent += count;
+                if pending.unsent().is_empty() {
+                    let Pending { bytes, waker, .. } = std::mem::take(&mut *pending);
+                    batch.give_back(bytes);
+                    drop(waker);
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.failure.set(Some(error.kind())),
+        }
+        if let Some(waker) = pending.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Ready when nothing waits any more.
+    fn poll_send(&self, cx: &mut Context<'_>, batch: &Batch) -> Poll<io::Result<()>> {
+        if let Some(kind) = self.failure.get() {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let mut pending = self.pending.borrow_mut();
+        while !pending.unsent().is_empty() {
+            let mut stream = self.stream.borrow_mut();
+            let count = ready!(Pin::new(&mut *stream).poll_write(cx, pending.unsent()))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            pending.sent += count;
+        }
+        if !pending.bytes.is_empty() {
+            batch.give_back(std::mem::take(&mut *pending).bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A TCP connection of one worker.
+#[derive(Debug)]
+pub struct Socket {
+    read: OwnedReadHalf,
+    outbox: Rc<Outbox>,
+    batch: Rc<Batch>,
+}
+
+impl Socket {
+    /// Gathers the small writes of `stream` in `batch`.
+    #[must_use]
+    pub fn new(stream: TcpStream, batch: &Rc<Batch>) -> Self {
+        let (read, write) = stream.into_split();
+        let outbox = Rc::new(Outbox {
+            stream: RefCell::new(write),
+            pending: RefCell::default(),
+            queued: Cell::new(false),
+            failure: Cell::new(None),
+        });
+        Self {
+            read,
+            outbox,
+            batch: Rc::clone(batch),
+        }
+    }
+
+    /// Bytes that were written here and that the kernel has not taken yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.outbox.pending.borrow().unsent().len()
+    }
+
+    /// Ready when there is something to read, or nothing more will come.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error shows itself to whoever reads.
+        self.read.as_ref().poll_read_ready(cx).map(drop)
+    }
+
+    /// Whether `length` more bytes are to be gathered; room is made for them first.
+    fn poll_gather(&self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<bool>> {
+        if let Some(kind) = self.outbox.failure.get() {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let waiting = self.unsent();
+        if waiting > 0
+            && (length > SMALL || waiting + length > LARGEST || !self.outbox.queued.get())
+        {
+            ready!(self.outbox.poll_send(cx, &self.batch))?;
+        }
+        Poll::Ready(Ok(length <= SMALL))
+    }
+
+    fn gather<'a>(&self, cx: &Context<'_>, parts: impl Iterator<Item = &'a [u8]>) -> usize {
+        let mut pending = self.outbox.pending.borrow_mut();
+        if pending.bytes.capacity() == 0 {
+            pending.bytes = self.batch.buffer();
+        }
+        let before = pending.bytes.len();
+        for part in parts {
+            pending.bytes.extend_from_slice(part);
+        }
+        let count = pending.bytes.len() - before;
+        if count > 0 {
+            // Always, and not only with the first bytes of a batch: what was gathered before may
+            // have been sent since, and its waker with it.
+            if !pending
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
+                pending.waker = Some(cx.waker().clone());
+            }
+            if !self.outbox.queued.replace(true) {
+                self.batch.add(&self.outbox);
+            }
+        }
+        count
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.read).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if ready!(self.poll_gather(cx, buf.len()))? {
+            return Poll::Ready(Ok(self.gather(cx, std::iter::once(buf))));
+        }
+        Pin::new(&mut *self.outbox.stream.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if ready!(self.poll_gather(cx, length))? {
+            return Poll::Ready(Ok(self.gather(cx, bufs.iter().map(|buf| &**buf))));
+        }
+        Pin::new(&mut *self.outbox.stream.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(kind) = self.outbox.failure.get() {
+            return Poll::Ready(Err(kind.into()));
+        }
+        if self.outbox.queued.get() {
+            // The batch sends it as soon as this task yields.
+            return Poll::Ready(Ok(()));
+        }
+        self.outbox.poll_send(cx, &self.batch)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.outbox.poll_send(cx, &self.batch))?;
+        Pin::new(&mut *self.outbox.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    async fn pair(batch: &Rc<Batch>) -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Socket::new(client.unwrap(), batch), server.unwrap().0)
+    }
+
+    fn with_batch<F: Future>(test: impl FnOnce(Rc<Batch>) -> F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let batch = Batch::new();
+        let local = LocalSet::new();
+        local.spawn_local(Rc::clone(&batch).run());
+        local.block_on(&runtime, test(batch))
+    }
+
+    #[test]
+    fn small_writes_wait_for_the_batch_and_arrive_as_one() {
+        with_batch(|batch| async move {
+            let (mut socket, mut peer) = pair(&batch).await;
+            for piece in ["one ", "two ", "three"] {
+                socket.write_all(piece.as_bytes()).await.unwrap();
+            }
+            assert_eq!(socket.unsent(), 13, "nothing leaves before the task yields");
+            let mut buffer = [0; 64];
+            let count = peer.read(&mut buffer).await.unwrap();
+            assert_eq!(&buffer[..count], b"one two three");
+            assert_eq!(socket.unsent(), 0);
+        });
+    }
+
+    #[test]
+    fn sizes_of_every_kind_arrive_whole_and_in_order_at_a_reader_that_lags() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        with_batch(|batch| async move {
+            let (mut socket, mut peer) = pair(&batch).await;
+            let messages: Vec<Vec<u8>> = (0..400)
+                .map(|index: u32| {
+                    let length = match random.u8(..4) {
+                        0 => random.usize(1..64),
+                        1 => random.usize(1..SMALL * 2),
+                        2 => SMALL,
+                        _ => random.usize(1..128 * 1024),
+                    };
+                    vec![u8::try_from(index % 251).unwrap(); length]
+                })
+                .collect();
+            let expected = messages.concat();
+            let writing = async {
+                for message in &messages {
+                    socket.write_all(message).await.unwrap();
+                }
+                socket.flush().await.unwrap();
+                socket.shutdown().await.unwrap();
+            };
+            let reading = async {
+                let mut all = Vec::new();
+                peer.read_to_end(&mut all).await.unwrap();
+                all
+            };
+            let ((), all) = tokio::join!(writing, reading);
+            assert!(all == expected, "{} of {} bytes", all.len(), expected.len());
+        });
+    }
+
+    #[test]
+    fn a_reader_that_stops_holds_the_writer_back() {
+        with_batch(|batch| async move {
+            let (mut socket, mut peer) = pair(&batch).await;
+            let piece = [b'x'; 1000];
+            let mut written = 0;
+            // Until the kernel takes no more: then a write waits, and only a bounded rest is here.
+            loop {
+                let turn = async {
+                    tokio::select! {
+                        biased;
+                        result = socket.write_all(&piece) => result.is_ok(),
+                        () = idle() => false,
+                    }
+                };
+                if !turn.await {
+                    break;
+                }
+                written += piece.len();
+                tokio::task::yield_now().await;
+            }
+            assert!(socket.unsent() <= LARGEST, "{}", socket.unsent());
+            let reading = async {
+                let mut sink = vec![0; 1 << 20];
+                let mut read = 0;
+                while read < written {
+                    read += peer.read(&mut sink).await.unwrap();
+                }
+            };
+            let ((), flushed) = tokio::join!(reading, socket.flush());
+            flushed.unwrap();
+            assert_eq!(socket.unsent(), 0);
+        });
+    }
+
+    #[test]
+    fn what_is_gathered_after_a_large_write_of_the_same_turn_is_not_forgotten() {
+        with_batch(|batch| async move {
+            let (mut socket, mut peer) = pair(&batch).await;
+            // Full: from here on the kernel takes what the peer reads.
+            let piece = vec![b'x'; SMALL * 2];
+            let mut sent = 0;
+            loop {
+                let write = std::future::poll_fn(|cx| {
+                    Poll::Ready(match Pin::new(&mut socket).poll_write(cx, &piece) {
+                        Poll::Ready(count) => count.unwrap(),
+                        Poll::Pending => 0,
+                    })
+                });
+                match write.await {
+                    0 => break,
+                    count => sent += count,
+                }
+            }
+            let mut sink = vec![0; 1 << 20];
+            let room = peer.read(&mut sink).await.unwrap();
+            // One turn: a small message, a large one that takes it along, and a small one again.
+            let turn = async {
+                let mut wrote = 0;
+                for length in [10, SMALL * 2, 10] {
+                    std::future::poll_fn(|cx| {
+                        if let Poll::Ready(count) =
+                            Pin::new(&mut socket).poll_write(cx, &piece[..length])
+                        {
+                            wrote += count.unwrap();
+                        }
+                        Poll::Ready(())
+                    })
+                    .await;
+                }
+                wrote
+            };
+            let wrote = turn.await;
+            let (flushed, read) = tokio::join!(socket.flush(), async {
+                let mut read = room;
+                while read < sent + wrote {
+                    read += peer.read(&mut sink).await.unwrap();
+                }
+                read
+            });
+            flushed.unwrap();
+            assert_eq!(read, sent + wrote);
+        });
+    }
+
+    /// Long enough for everything that is ready to run.
+    async fn idle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_is_an_error_at_the_next_flush() {
+        with_batch(|batch| async move {
+            let (mut socket, peer) = pair(&batch).await;
+            peer.set_zero_linger().unwrap();
+            drop(peer);
+            let mut result = Ok(());
+            while result.is_ok() {
+                socket.write_all(b"anyone?").await.unwrap();
+                tokio::task::yield_now().await;
+                result = socket.flush().await;
+            }
+        });
+    }
+}
