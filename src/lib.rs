@@ -7,6 +7,9 @@
 pub mod body;
 pub mod clock;
 pub mod config;
+pub mod health;
 pub mod metrics;
 pub mod net;
+pub mod router;
+pub mod shard;
 pub mod wire;
