@@ -4,6 +4,7 @@
 //! beside it are what the stations use. `app` joins them, `cli` is the command line. See
 //! `ARCHITECTURE.md` for the two planes, the road and the arrows between rooms.
 
+pub mod balancer;
 pub mod body;
 pub mod clock;
 pub mod config;
@@ -12,4 +13,5 @@ pub mod metrics;
 pub mod net;
 pub mod router;
 pub mod shard;
+pub mod upstream;
 pub mod wire;

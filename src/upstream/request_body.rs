@@ -1,0 +1,200 @@
+//! The body of a request on its way to an endpoint.
+//!
+//! `proxy::forward` makes it from the client's stream; hyper's client connection pulls frames when
+//! the endpoint takes them, which is the back-pressure. Invariant: a client that stops sending, or
+//! sends slower than the configured rate, ends the exchange with an error instead of holding the
+//! endpoint's connection.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::body::BoxError;
+use crate::net::deadline::{Deadlines, Timer};
+
+/// A client sent its body too slowly, or not at all.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the client sent its request body too slowly")]
+pub struct TooSlow;
+
+/// The rate at which a client must send.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Length of a window.
+    pub window: Duration,
+    /// Least bytes in a window.
+    pub bytes: u64,
+}
+
+impl Pace {
+    /// `rate` bytes per second, judged over `window`.
+    #[must_use]
+    pub fn new(rate: u64, window: Duration) -> Self {
+        let bytes = u128::from(rate).saturating_mul(window.as_millis()) / 1000;
+        Self {
+            window,
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX).max(1),
+        }
+    }
+}
+
+/// How the transfer of a request body stands; shared with the exchange, which waits differently
+/// for a client than for an endpoint.
+#[derive(Debug, Default)]
+pub struct Transfer {
+    /// Bytes taken from the client.
+    pub bytes: Cell<u64>,
+    /// The endpoint would take more, the client has sent no more.
+    pub waits_for_client: Cell<bool>,
+    /// Everything was taken.
+    pub complete: Cell<bool>,
+    /// How the client failed to send it, if it did.
+    pub failure: Cell<Option<ClientFailure>>,
+}
+
+/// What a client did wrong with its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientFailure {
+    /// It was too slow, or silent.
+    TooSlow,
+    /// It broke off, or its framing is wrong.
+    Broken,
+}
+
+/// A request body.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// None.
+    Empty,
+    /// Streamed from the client.
+    Stream(Box<Stream>),
+}
+
+/// A body that comes from a client.
+#[derive(Debug)]
+pub struct Stream {
+    incoming: Incoming,
+    timer: Timer,
+    pace: Pace,
+    window_began_at: u64,
+    transfer: Rc<Transfer>,
+}
+
+impl RequestBody {
+    /// Streams what the client sends, at no less than `pace`.
+    #[must_use]
+    pub fn new(incoming: Incoming, deadlines: &Rc<Deadlines>, pace: Pace) -> Self {
+        if incoming.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Stream(Box::new(Stream {
+            incoming,
+            timer: deadlines.timer(),
+            pace,
+            window_began_at: 0,
+            transfer: Rc::default(),
+        }))
+    }
+
+    /// How the transfer stands; none for an empty body.
+    #[must_use]
+    pub fn transfer(&self) -> Option<Rc<Transfer>> {
+        match self {
+            Self::Empty => None,
+            Self::Stream(stream) => Some(Rc::clone(&stream.transfer)),
+        }
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(stream) => stream.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(stream) => stream.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream(stream) => stream.incoming.size_hint(),
+        }
+    }
+}
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let transfer = &self.transfer;
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                transfer.waits_for_client.set(false);
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                transfer.bytes.set(transfer.bytes.get() + length as u64);
+                if self.incoming.is_end_stream() {
+                    transfer.complete.set(true);
+                    self.timer.disarm();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                transfer.failure.set(Some(ClientFailure::Broken));
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                transfer.waits_for_client.set(false);
+                transfer.complete.set(true);
+                self.timer.disarm();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                transfer.waits_for_client.set(true);
+                if self.is_too_slow(cx) {
+                    self.transfer.failure.set(Some(ClientFailure::TooSlow));
+                    return Poll::Ready(Some(Err(TooSlow.into())));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Judges a window when it is over; the next begins at once.
+    fn is_too_slow(&mut self, cx: &Context<'_>) -> bool {
+        let bytes = self.transfer.bytes.get();
+        if self.timer.is_armed() && self.timer.is_expired() {
+            if bytes - self.window_began_at < self.pace.bytes {
+                return true;
+            }
+            self.timer.disarm();
+        }
+        if !self.timer.is_armed() {
+            self.window_began_at = bytes;
+            self.timer.arm(self.pace.window);
+        }
+        self.timer.poll(cx).is_ready()
+    }
+}
