@@ -6,6 +6,7 @@
 
 pub mod balancer;
 pub mod body;
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod health;

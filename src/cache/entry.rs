@@ -1,0 +1,446 @@
+//! A stored answer, and how it becomes the answer to a request.
+//!
+//! `fill` makes entries, `store` holds them, a `Hit` or a `reader` serves them. Everything is
+//! copied into allocations of the exact size that carry their own reservation, so what is still
+//! being read counts after the entry is gone. The stored head already has a place for each field
+//! that an answer overwrites: cloning it and setting them neither grows nor rehashes the map.
+//! Invariant: an entry never changes; a `304` makes a new one that shares the body.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{
+    AGE, CACHE_CONTROL, CACHE_STATUS, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, DATE, ETAG,
+    EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, PROXY_AUTHENTICATE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VARY,
+};
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
+use super::conditional;
+use super::freshness::Freshness;
+use super::purge::Generation;
+use super::status::{Verdict, stamp};
+use super::vary::Vary;
+
+/// Set by `proxy` on every answer; an entry keeps a place for it.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A stored answer.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) head: Head,
+    pub(super) body: HitBody,
+    pub(super) age: Ageing,
+    pub(super) vary: Vary,
+    pub(super) generation: Generation,
+    /// All bytes that this entry keeps, for ranking.
+    pub(super) charge: usize,
+    /// Of what is not counted by the head's and the body's own bytes.
+    pub(super) _reservation: Reservation,
+}
+
+impl Entry {
+    /// What an entry takes beside its head, its body and its nominated fields.
+    pub(super) const OVERHEAD: usize = 512;
+
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        now < self.age.fresh_until
+    }
+
+    /// Whether the origin can be asked if the entry still holds.
+    pub(super) fn has_validator(&self) -> bool {
+        self.head.headers.contains_key(ETAG) || self.head.headers.contains_key(LAST_MODIFIED)
+    }
+}
+
+/// How old an answer is, and how old it may become.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ageing {
+    received: Instant,
+    freshness: Freshness,
+    fresh_until: Instant,
+}
+
+impl Ageing {
+    pub(super) fn new(received: Instant, freshness: Freshness) -> Self {
+        // A lifetime that the clock cannot hold is cut to a year.
+        let usable = freshness.usable_for();
+        let year = received + Duration::from_secs(31_536_000);
+        let fresh_until = received.checked_add(usable).unwrap_or(year);
+        Self {
+            received,
+            freshness,
+            fresh_until,
+        }
+    }
+
+    /// `current_age` of RFC 9111 section 4.2.3.
+    pub(super) fn current(&self, now: Instant) -> Duration {
+        self.freshness.initial_age + now.saturating_duration_since(self.received)
+    }
+
+    /// Freshness left.
+    pub(super) fn left(&self, now: Instant) -> Duration {
+        self.fresh_until.saturating_duration_since(now)
+    }
+
+    /// Whether others than the one who fetched it may have it.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.freshness.is_reusable()
+    }
+
+    /// Whether the answer came from a cache further in.
+    pub(super) fn began_old(&self) -> bool {
+        self.freshness.initial_age >= Duration::from_secs(1)
+    }
+}
+
+/// Status and fields of an answer, without what concerned only the connection it came on.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// `Cache-Status` of the caches further in.
+    inner: Option<HeaderValue>,
+}
+
+impl Head {
+    /// Bytes that a copy of these fields takes, with the places that are added.
+    pub(super) fn charge(headers: &HeaderMap) -> usize {
+        let fields: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 112)
+            .sum();
+        fields + 5 * 128 + ALLOCATION_OVERHEAD
+    }
+
+    /// Copies a head. `reservation` is its `charge`.
+    pub(super) fn copy(
+        status: StatusCode,
+        headers: &HeaderMap,
+        wall: SystemTime,
+        reservation: Reservation,
+    ) -> Self {
+        let is_kept = |name: &HeaderName| !is_per_connection(headers, name);
+        let kept = || headers.iter().filter(|(name, _)| is_kept(name));
+        let parts: Vec<&[u8]> = kept().map(|(_, value)| value.as_bytes()).collect();
+        let mut values = counted(&parts, reservation);
+        let mut copy = HeaderMap::with_capacity(parts.len() + 5);
+        for (name, value) in kept() {
+            let bytes = values.split_to(value.len().min(values.len()));
+            if let Ok(value) = HeaderValue::from_maybe_shared(bytes) {
+                copy.append(name.clone(), value);
+            }
+        }
+        // RFC 9110 section 6.6.1: whoever receives an answer without a date adds it.
+        if !copy.contains_key(DATE)
+            && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(wall))
+        {
+            copy.insert(DATE, date);
+        }
+        let inner = join(copy.get_all(CACHE_STATUS).iter());
+        for name in [AGE, CACHE_STATUS, X_REQUEST_ID] {
+            copy.insert(name, HeaderValue::from_static(""));
+        }
+        Self {
+            status,
+            headers: copy,
+            inner,
+        }
+    }
+
+    /// States the length of the whole body, where the status has one.
+    pub(super) fn set_length(&mut self, length: u64) {
+        if self.status != StatusCode::NO_CONTENT {
+            self.headers
+                .insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+
+    /// Whether a client with these conditions already has this answer.
+    pub(super) fn is_held_by(&self, request: &HeaderMap) -> bool {
+        self.status == StatusCode::OK && conditional::is_not_modified(request, &self.headers)
+    }
+
+    /// The fields of an answer.
+    pub(super) fn answer(&self, age: Option<u64>, verdict: Verdict) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        stamp(&mut headers, self.inner.as_ref(), age, verdict);
+        headers
+    }
+
+    /// The fields of a `304` in its place (RFC 9110 section 15.4.5).
+    pub(super) fn not_modified(&self, age: Option<u64>, verdict: Verdict) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(12);
+        for name in [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY] {
+            for value in self.headers.get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        if !headers.contains_key(ETAG)
+            && let Some(modified) = self.headers.get(LAST_MODIFIED)
+        {
+            headers.insert(LAST_MODIFIED, modified.clone());
+        }
+        headers.insert(X_REQUEST_ID, HeaderValue::from_static(""));
+        stamp(&mut headers, self.inner.as_ref(), age, verdict);
+        headers
+    }
+}
+
+/// RFC 9111 section 3.1 and RFC 9110 section 7.6.1. `X-Request-Id` is of one request only.
+fn is_per_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
+    const ALWAYS: [HeaderName; 7] = [
+        CONNECTION,
+        PROXY_AUTHENTICATE,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        X_REQUEST_ID,
+    ];
+    ALWAYS.contains(name)
+        || matches!(
+            name.as_str(),
+            "keep-alive" | "proxy-connection" | "proxy-authentication-info"
+        )
+        || headers.get_all(CONNECTION).iter().any(|line| {
+            let mut options = line.as_bytes().split(|byte| *byte == b',');
+            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_ref()))
+        })
+}
+
+fn join<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {
+    let parts: Vec<&[u8]> = values
+        .map(HeaderValue::as_bytes)
+        .filter(|v| !v.is_empty())
+        .collect();
+    if parts.is_empty() {
+        return None;
+    }
+    HeaderValue::from_bytes(&parts.join(&b", "[..])).ok()
+}
+
+/// The body of a stored answer.
+#[derive(Debug, Clone, Default)]
+pub enum HitBody {
+    /// None: an empty body, or the answer to `HEAD` or to a condition that held.
+    #[default]
+    Empty,
+    /// In one piece.
+    One(Bytes),
+    /// In pieces of at most some hundred kilobytes.
+    Segments(Arc<[Bytes]>),
+}
+
+impl HitBody {
+    /// Total length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::One(bytes) => bytes.len() as u64,
+            Self::Segments(list) => list.iter().map(|bytes| bytes.len() as u64).sum(),
+        }
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    /// Bytes and overhead kept.
+    pub(super) fn charge(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::One(bytes) => bytes.len() + ALLOCATION_OVERHEAD,
+            Self::Segments(list) => list
+                .iter()
+                .map(|bytes| bytes.len() + ALLOCATION_OVERHEAD)
+                .sum(),
+        }
+    }
+}
+
+impl FromIterator<Bytes> for HitBody {
+    fn from_iter<T: IntoIterator<Item = Bytes>>(segments: T) -> Self {
+        let mut list: Vec<Bytes> = segments
+            .into_iter()
+            .filter(|bytes| !bytes.is_empty())
+            .collect();
+        match list.len() {
+            0 => Self::Empty,
+            1 => list.pop().map_or(Self::Empty, Self::One),
+            _ => Self::Segments(list.into()),
+        }
+    }
+}
+
+/// A fresh stored answer to a request.
+#[derive(Debug)]
+pub struct Hit {
+    pub(super) entry: Arc<Entry>,
+    is_held: bool,
+    is_head: bool,
+}
+
+impl Hit {
+    pub(super) fn new(entry: Arc<Entry>, method: &Method, conditions: Option<&HeaderMap>) -> Self {
+        let is_held = conditions.is_some_and(|request| entry.head.is_held_by(request));
+        Self {
+            entry,
+            is_held,
+            is_head: *method == Method::HEAD,
+        }
+    }
+
+    /// Age of the answer (RFC 9111 section 4.2.3).
+    pub fn age(&self, now: Instant) -> Duration {
+        self.entry.age.current(now)
+    }
+
+    /// The answer. Its fields hold an empty `X-Request-Id`, for the caller to overwrite.
+    pub fn into_parts(self, now: Instant) -> (StatusCode, HeaderMap, HitBody) {
+        let age = Some(self.age(now).as_secs());
+        let verdict = Verdict::Hit {
+            ttl: self.entry.age.left(now).as_secs(),
+        };
+        let head = &self.entry.head;
+        if self.is_held {
+            return (
+                StatusCode::NOT_MODIFIED,
+                head.not_modified(age, verdict),
+                HitBody::Empty,
+            );
+        }
+        let body = if self.is_head {
+            HitBody::Empty
+        } else {
+            self.entry.body.clone()
+        };
+        (head.status, head.answer(age, verdict), body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Budget;
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn head(lines: &[(&'static str, &'static str)]) -> Head {
+        let headers = map(lines);
+        let reservation = Budget::new(1 << 20)
+            .reserve(Head::charge(&headers))
+            .unwrap();
+        Head::copy(
+            StatusCode::OK,
+            &headers,
+            SystemTime::UNIX_EPOCH,
+            reservation,
+        )
+    }
+
+    #[test]
+    fn what_concerned_the_connection_is_not_stored() {
+        let stored = head(&[
+            ("connection", "x-hop, Keep-Alive"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("x-request-id", "of another"),
+            ("x", "1"),
+            ("x", "2"),
+        ]);
+        let expected = map(&[
+            ("x", "1"),
+            ("x", "2"),
+            ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+            ("age", ""),
+            ("cache-status", ""),
+            ("x-request-id", ""),
+        ]);
+        assert_eq!(stored.headers, expected);
+    }
+
+    #[test]
+    fn an_answer_does_not_grow_the_stored_map() {
+        let stored = head(&[("cache-status", "a; hit"), ("cache-status", "b; fwd=miss")]);
+        let answer = stored.answer(Some(3), Verdict::Hit { ttl: 7 });
+        assert_eq!(answer.keys_len(), stored.headers.keys_len());
+        assert_eq!(
+            answer[CACHE_STATUS],
+            "a; hit, b; fwd=miss, headgate; hit; ttl=7"
+        );
+        assert_eq!(answer[AGE], "3");
+    }
+
+    #[test]
+    fn a_304_carries_only_what_it_should() {
+        let lines = [
+            ("cache-control", "max-age=1"),
+            ("content-type", "a"),
+            ("content-length", "1"),
+            ("etag", "\"a\""),
+            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("vary", "accept"),
+        ];
+        let names = |head: &Head| {
+            let headers = head.not_modified(Some(0), Verdict::Hit { ttl: 1 });
+            let mut names: Vec<_> = headers
+                .keys()
+                .map(|name| name.as_str().to_owned())
+                .collect();
+            names.sort();
+            names.join(" ")
+        };
+        assert_eq!(
+            names(&head(&lines)),
+            "age cache-control cache-status date etag vary x-request-id"
+        );
+        let without_tag: Vec<_> = lines
+            .into_iter()
+            .filter(|(name, _)| *name != "etag")
+            .collect();
+        assert_eq!(
+            names(&head(&without_tag)),
+            "age cache-control cache-status date last-modified vary x-request-id"
+        );
+    }
+
+    #[test]
+    fn conditions_are_answered_only_in_place_of_a_200() {
+        let mut stored = head(&[("etag", "\"a\"")]);
+        let request = map(&[("if-none-match", "\"a\"")]);
+        assert!(stored.is_held_by(&request));
+        stored.status = StatusCode::NOT_FOUND;
+        assert!(!stored.is_held_by(&request));
+    }
+
+    #[test]
+    fn the_head_is_counted_while_a_value_of_it_is_alive() {
+        let headers = map(&[("x", "value")]);
+        let budget = Budget::new(1 << 20);
+        let reservation = budget.reserve(Head::charge(&headers)).unwrap();
+        let head = Head::copy(
+            StatusCode::OK,
+            &headers,
+            SystemTime::UNIX_EPOCH,
+            reservation,
+        );
+        let value = head.headers["x"].clone();
+        drop(head);
+        assert_eq!(budget.used(), Head::charge(&headers));
+        drop(value);
+        assert_eq!(budget.used(), 0);
+    }
+}

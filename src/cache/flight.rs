@@ -1,0 +1,391 @@
+//! One fetch under way, and the requests that ride on it.
+//!
+//! `board` lets exactly one request per key (and per known variant of it) lead; those that come
+//! while it flies ride along, on whichever worker they run. `fill` feeds the flight, `reader`
+//! takes from it, `permit` ends it. The body grows in a list of segments that every rider reads at its own pace.
+//! Past its bounds a flight leaves the table, so that nobody new boards, and keeps only a window
+//! that runs no further than `WINDOW` ahead of its slowest rider.
+//! Invariant: the two locks here are short, are never held across an await, and a hit takes
+//! neither; wakers are called after unlocking. Order of locks: shard, then flight.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use ahash::RandomState;
+use bytes::Bytes;
+use http::HeaderMap;
+use parking_lot::Mutex;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::entry::{Ageing, Entry, Head};
+use super::purge::{Generation, Generations};
+use super::status::{Refusal, Uncacheable};
+use super::vary::Vary;
+
+/// How far an unstored body runs ahead of its slowest reader, in bytes.
+pub(super) const WINDOW: u64 = 256 * 1024;
+
+const SHARDS: usize = 64;
+
+type Shard = Mutex<HashMap<Box<[u8]>, Arc<Flight>, RandomState>>;
+
+/// The flights that can be boarded, by key.
+#[derive(Debug)]
+pub(super) struct Flights {
+    shards: Box<[Shard]>,
+    hasher: RandomState,
+}
+
+/// What became of a request that wanted to board.
+#[derive(Debug)]
+pub(super) enum Boarded {
+    /// It leads a new flight.
+    Leader(Arc<Flight>),
+    /// It rides on another's.
+    Rider(Ticket),
+    /// The flight for this key brings an answer for other requests: look for one of its variant.
+    Varies(Vary),
+    /// There is a flight, but its answer may be for its leader alone.
+    Occupied,
+}
+
+impl Flights {
+    pub(super) fn new(hasher: RandomState) -> Self {
+        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            hasher,
+        }
+    }
+
+    /// Boards the flight under `key`, or starts it. The first `url_len` bytes of the key are its
+    /// URL's. With `may_ride` false, a request leads or goes alone. A flight from before a purge
+    /// is replaced: its answer may be the one that was purged.
+    pub(super) fn board(
+        &self,
+        key: &[u8],
+        url_len: usize,
+        generations: (&Generations, Generation),
+        request: &HeaderMap,
+        may_ride: bool,
+    ) -> Boarded {
+        let mut shard = self.shard(key).lock();
+        if let Some(flight) = shard.get(key)
+            && generations.0.is_current(&flight.generation)
+            && let Some(boarded) = flight.admit(request, may_ride)
+        {
+            return boarded;
+        }
+        let flight = Arc::new(Flight {
+            key: key.into(),
+            url_len,
+            generation: generations.1,
+            state: Mutex::new(State {
+                phase: Phase::Awaiting,
+                riders: Slab::new(),
+                pump: None,
+            }),
+        });
+        shard.insert(key.into(), Arc::clone(&flight));
+        Boarded::Leader(flight)
+    }
+
+    /// Lets nobody new board.
+    pub(super) fn close(&self, flight: &Arc<Flight>) {
+        let mut shard = self.shard(&flight.key).lock();
+        if shard
+            .get(&flight.key)
+            .is_some_and(|other| Arc::ptr_eq(other, flight))
+        {
+            shard.remove(&flight.key);
+        }
+    }
+
+    fn shard(&self, key: &[u8]) -> &Shard {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "reduced to the number of shards"
+        )]
+        let index = self.hasher.hash_one(key) as usize % self.shards.len();
+        &self.shards[index]
+    }
+}
+
+/// One fetch under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    key: Box<[u8]>,
+    url_len: usize,
+    /// Captured before the fetch was sent.
+    pub(super) generation: Generation,
+    pub(super) state: Mutex<State>,
+}
+
+/// What the lock of a flight guards.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) riders: Slab<Rider>,
+    /// The filler, asleep until the slowest rider moves.
+    pump: Option<Waker>,
+}
+
+/// How far a flight has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// No head yet.
+    Awaiting,
+    /// The head is there, the body is coming or whole.
+    Arriving(Box<Arrival>),
+    /// The answer is a stored one. `shared` says why riders other than the leader may not have it.
+    Ready {
+        entry: Arc<Entry>,
+        shared: Result<(), Uncacheable>,
+        validated: bool,
+    },
+    /// The answer is its leader's alone.
+    Refused(Refusal),
+    /// There will be no answer.
+    Failed,
+}
+
+/// An answer that is coming in.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) head: Arc<Head>,
+    pub(super) vary: Vary,
+    pub(super) age: Ageing,
+    pub(super) length: Option<u64>,
+    pub(super) body: Growing,
+}
+
+/// One request that waits or reads.
+#[derive(Debug)]
+pub(super) struct Rider {
+    /// Bytes of the body taken so far.
+    pub(super) at: u64,
+    pub(super) waker: Option<Waker>,
+}
+
+/// A body as it grows.
+#[derive(Debug, Default)]
+pub(super) struct Growing {
+    /// Each with the offset at which it starts; without gaps.
+    segments: VecDeque<(u64, Bytes)>,
+    end: u64,
+    /// Only a window is kept, and its start.
+    window: Option<u64>,
+    pub(super) ended: Option<Ended>,
+}
+
+/// How a body came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Whole,
+    Broken,
+}
+
+impl Growing {
+    /// What follows the first `at` bytes, as far as it lies in one piece.
+    pub(super) fn after(&self, at: u64) -> Option<Bytes> {
+        let next = self.segments.partition_point(|(start, _)| *start <= at);
+        let (start, bytes) = self.segments.get(next.checked_sub(1)?)?;
+        let skipped = usize::try_from(at - start)
+            .ok()
+            .filter(|skipped| *skipped < bytes.len())?;
+        Some(bytes.slice(skipped..))
+    }
+
+    pub(super) fn is_windowed(&self) -> bool {
+        self.window.is_some()
+    }
+}
+
+type Wakers = SmallVec<[Waker; 8]>;
+
+fn wake(wakers: Wakers) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+impl State {
+    fn wakers(&mut self) -> Wakers {
+        self.riders
+            .iter_mut()
+            .filter_map(|(_, rider)| rider.waker.take())
+            .collect()
+    }
+
+    /// The filler's waker, if a rider that stood at `at` held it back.
+    pub(super) fn pump_after(&mut self, at: u64) -> Option<Waker> {
+        let Phase::Arriving(arrival) = &self.phase else {
+            return None;
+        };
+        if arrival.body.window? == at {
+            self.pump.take()
+        } else {
+            None
+        }
+    }
+}
+
+impl Flight {
+    /// The key of the URL, without the values of nominated fields.
+    pub(super) fn url(&self) -> &[u8] {
+        &self.key[..self.url_len]
+    }
+
+    pub(super) fn key_len(&self) -> usize {
+        self.key.len()
+    }
+
+    /// Lets a request ride, or tells why not; `None` when this flight has come to its end.
+    fn admit(self: &Arc<Self>, request: &HeaderMap, may_ride: bool) -> Option<Boarded> {
+        let state = self.state.lock();
+        match &state.phase {
+            Phase::Refused(_) | Phase::Failed => return None,
+            Phase::Awaiting | Phase::Ready { .. } => {}
+            Phase::Arriving(arrival) => {
+                if arrival.body.is_windowed() || arrival.body.ended == Some(Ended::Broken) {
+                    return None;
+                }
+                if !arrival.age.is_reusable() {
+                    return Some(Boarded::Occupied);
+                }
+                if !arrival.vary.matches(request) {
+                    return Some(Boarded::Varies(arrival.vary.clone()));
+                }
+            }
+        }
+        drop(state);
+        Some(if may_ride {
+            Boarded::Rider(self.ticket())
+        } else {
+            Boarded::Occupied
+        })
+    }
+
+    /// Adds a rider.
+    pub(super) fn ticket(self: &Arc<Self>) -> Ticket {
+        let seat = self
+            .state
+            .lock()
+            .riders
+            .insert(Rider { at: 0, waker: None });
+        Ticket {
+            flight: Arc::clone(self),
+            seat,
+        }
+    }
+
+    /// Moves on to a phase and wakes everyone.
+    pub(super) fn enter(&self, phase: Phase) {
+        let mut state = self.state.lock();
+        state.phase = phase;
+        let wakers = state.wakers();
+        drop(state);
+        wake(wakers);
+    }
+
+    /// Appends to the body, or puts a joined segment in the place of the last.
+    pub(super) fn extend(&self, segment: Bytes, replaces_last: bool) {
+        let mut state = self.state.lock();
+        if let Phase::Arriving(arrival) = &mut state.phase {
+            let body = &mut arrival.body;
+            let mut start = body.end;
+            if replaces_last && let Some((last, _)) = body.segments.pop_back() {
+                start = last;
+            }
+            body.end = start + segment.len() as u64;
+            body.segments.push_back((start, segment));
+        }
+        let wakers = state.wakers();
+        drop(state);
+        wake(wakers);
+    }
+
+    /// Keeps no more than a window from now on. To be closed first, so that nobody boards whose
+    /// beginning is gone.
+    pub(super) fn narrow(&self) {
+        if let Phase::Arriving(arrival) = &mut self.state.lock().phase {
+            arrival.body.window.get_or_insert(0);
+        }
+    }
+
+    /// Waits until the window has room. An error says that nobody reads any more.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), Abandoned>> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let Phase::Arriving(arrival) = &mut state.phase else {
+            return Poll::Ready(Err(Abandoned));
+        };
+        let Some(slowest) = state.riders.iter().map(|(_, rider)| rider.at).min() else {
+            return Poll::Ready(Err(Abandoned));
+        };
+        let body = &mut arrival.body;
+        body.window = Some(slowest);
+        while let Some((start, bytes)) = body.segments.front()
+            && start + bytes.len() as u64 <= slowest
+        {
+            body.segments.pop_front();
+        }
+        if body.end - slowest < WINDOW {
+            return Poll::Ready(Ok(()));
+        }
+        state.pump = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The body so far, by segment.
+    pub(super) fn segments(&self) -> Vec<Bytes> {
+        match &self.state.lock().phase {
+            Phase::Arriving(arrival) => arrival
+                .body
+                .segments
+                .iter()
+                .map(|(_, bytes)| bytes.clone())
+                .collect(),
+            Phase::Awaiting | Phase::Ready { .. } | Phase::Refused(_) | Phase::Failed => Vec::new(),
+        }
+    }
+
+    /// Ends the flight: whole, or broken off in whatever phase it is.
+    pub(super) fn end(&self, ended: Ended) {
+        let mut state = self.state.lock();
+        match &mut state.phase {
+            Phase::Arriving(arrival) => arrival.body.ended = Some(ended),
+            Phase::Awaiting => state.phase = Phase::Failed,
+            Phase::Ready { .. } | Phase::Refused(_) | Phase::Failed => {}
+        }
+        let wakers = state.wakers();
+        drop(state);
+        wake(wakers);
+    }
+}
+
+/// Every reader went away before an unstored body was whole; the fetch can stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody reads the answer any more")]
+pub struct Abandoned;
+
+/// A seat on a flight; given up on drop.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) flight: Arc<Flight>,
+    pub(super) seat: usize,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.flight.state.lock();
+        let at = state.riders.remove(self.seat).at;
+        let pump = state.pump_after(at);
+        drop(state);
+        if let Some(pump) = pump {
+            pump.wake();
+        }
+    }
+}

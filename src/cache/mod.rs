@@ -1,0 +1,395 @@
+//! The shared HTTP cache (RFC 9111), station 5 of a request's road.
+//!
+//! `proxy` looks a request up and acts on what it is told; this room never sees an upstream: where
+//! something must be fetched it hands out a `Permit`, and is told through it what the origin said.
+//!
+//! ```text
+//! look_up -> Hit            a stored answer, whole             entry, store
+//!            Wait(Waiter)   someone is fetching it already     flight, reader
+//!            Fill(Permit)   fetch it, for all who wait         permit, fill
+//!            Bypass(why)    go to the origin, store nothing    status
+//!            Unsatisfiable  only-if-cached, and it is not
+//! ```
+//!
+//! One `Cache` is shared by all workers. A hit takes no lock, builds its key in the caller's
+//! buffer, and costs one look-up in the store and two loads of a generation. What may be stored
+//! and for how long is decided in `freshness`, by whom it may be used in `vary` and `conditional`.
+//! Invariants: bytes are bounded by `budget` alone; what was fetched before a purge is never served
+//! to a request that comes after it (`purge`).
+
+mod budget;
+mod conditional;
+mod control;
+mod entry;
+mod fill;
+mod flight;
+mod freshness;
+mod key;
+mod permit;
+mod purge;
+mod reader;
+mod status;
+mod store;
+mod vary;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use http::{HeaderMap, Method};
+use tokio::time::Instant;
+
+use crate::config::model::{CacheRule, CacheStore};
+
+use budget::{Budget, Reservation};
+use control::RequestControl;
+use entry::{Ageing, Entry};
+use flight::{Boarded, Flights, Phase};
+use permit::Flying;
+use purge::Generations;
+use store::{Slot, Store};
+
+pub use entry::{Hit, HitBody};
+pub use fill::{Filled, Filler};
+pub use flight::Abandoned;
+pub use permit::{Permit, Revalidated, Started};
+pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
+pub use status::{Bypass, Forward, Refusal, Uncacheable};
+
+/// The cache of one process.
+#[derive(Debug)]
+pub struct Cache {
+    store: Store,
+    flights: Flights,
+    generations: Generations,
+    budget: Arc<Budget>,
+    hasher: RandomState,
+    max_object: u64,
+}
+
+/// A request as the cache sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Who answers it: the name of its upstream, which for a sharded route is its shard.
+    pub source: &'a str,
+    /// Its method.
+    pub method: &'a Method,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// As sent; its case and a port that is the scheme's own do not matter.
+    pub host: &'a [u8],
+    /// As it is forwarded.
+    pub path_and_query: &'a str,
+    /// The client's fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// What to do with a request.
+#[derive(Debug)]
+pub enum Lookup {
+    /// Answer it from the store.
+    Hit(Hit),
+    /// Wait for another request's fetch.
+    Wait(Waiter),
+    /// Fetch, for this request and all that wait.
+    Fill(Permit),
+    /// Fetch, for this request alone.
+    Bypass(Bypass),
+    /// `only-if-cached`, and nothing stored will do: `504` (RFC 9111 section 5.2.1.7).
+    Unsatisfiable,
+}
+
+/// Figures for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes stored, being filled and still being read.
+    pub bytes: u64,
+    /// Bound of `bytes`.
+    pub limit: u64,
+    /// Keys in the store, roughly: maintenance lags behind.
+    pub entries: u64,
+    /// Keys evicted for room since the start.
+    pub evictions: u64,
+}
+
+impl Cache {
+    /// An empty cache within the bounds of the config.
+    pub fn new(config: &CacheStore) -> Arc<Self> {
+        let CacheStore { memory, max_object } = config;
+        let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
+        let hasher = RandomState::new();
+        Arc::new(Self {
+            store: Store::new(limit, hasher.clone()),
+            flights: Flights::new(hasher.clone()),
+            generations: Generations::new(),
+            budget: Budget::new(limit),
+            hasher,
+            max_object: max_object.0,
+        })
+    }
+
+    /// Finds out what to do with a request on a caching route. `scratch` is the caller's, to be
+    /// used again; what it holds does not matter.
+    pub fn look_up(
+        self: &Arc<Self>,
+        rule: &CacheRule,
+        request: &Request<'_>,
+        now: Instant,
+        scratch: &mut Vec<u8>,
+    ) -> Lookup {
+        let asked = match Asked::read(request, now) {
+            Ok(asked) => asked,
+            Err(bypass) => return Lookup::Bypass(bypass),
+        };
+        let url = key::build(
+            scratch,
+            request.source,
+            request.scheme,
+            request.host,
+            request.path_and_query,
+        );
+        let slot = self.store.find(scratch);
+        let mut found = Found {
+            slot: slot.as_deref(),
+            url,
+            stale: None,
+            forward: Forward::UriMiss,
+        };
+        if let Some(slot) = &slot {
+            if let Some(entry) = slot.select(request.headers, &self.generations) {
+                let is_fresh = entry.is_fresh(now);
+                if is_fresh && asked.accepts(&entry.age) {
+                    return Lookup::Hit(asked.hit(Arc::clone(entry), request));
+                }
+                found.forward = if is_fresh {
+                    Forward::Request
+                } else {
+                    Forward::Stale
+                };
+                found.stale = Some(entry).filter(|entry| entry.has_validator());
+            } else if slot.varies_by(&self.generations).is_some() {
+                found.forward = Forward::VaryMiss;
+            }
+        }
+        if asked.control.only_if_cached {
+            return Lookup::Unsatisfiable;
+        }
+        if *request.method == Method::HEAD {
+            return Lookup::Bypass(Bypass::Method);
+        }
+        if slot
+            .as_ref()
+            .is_some_and(|slot| slot.is_marked(now, &self.generations))
+        {
+            return Lookup::Bypass(Bypass::Uncacheable);
+        }
+        self.miss(rule, request, &asked, &found, scratch)
+    }
+
+    /// Makes everything stored or in flight for a URL unusable: after an unsafe method's non-error
+    /// answer (RFC 9111 section 4.4), before its head is released.
+    ///
+    /// `source` is who answered; what others have stored for the URL goes too.
+    pub fn invalidate(
+        &self,
+        source: &str,
+        scheme: &str,
+        host: &[u8],
+        path_and_query: &str,
+        scratch: &mut Vec<u8>,
+    ) {
+        let url = key::build(scratch, source, scheme, host, path_and_query);
+        self.generations
+            .bump_url(self.hasher.hash_one(scratch.get(url..)));
+        // The bump is what counts; this only gives the memory back sooner.
+        self.store.remove(scratch);
+    }
+
+    /// Makes everything stored or in flight unusable.
+    pub fn invalidate_all(&self) {
+        self.generations.bump_all();
+    }
+
+    /// Figures for metrics. Does the store's outstanding maintenance first, so it is not for a worker.
+    pub fn stats(&self) -> Stats {
+        self.store.settle();
+        Stats {
+            bytes: self.budget.used() as u64,
+            limit: self.budget.limit() as u64,
+            entries: self.store.len(),
+            evictions: self.store.evictions(),
+        }
+    }
+
+    /// Boards the flight for a request that nothing stored answers, or starts it.
+    fn miss(
+        self: &Arc<Self>,
+        rule: &CacheRule,
+        request: &Request<'_>,
+        asked: &Asked,
+        found: &Found<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Lookup {
+        let url_len = scratch.len();
+        let hash = self.hasher.hash_one(scratch.get(found.url..));
+        let generation = self.generations.capture(hash);
+        if let Some(vary) = found
+            .slot
+            .and_then(|slot| slot.varies_by(&self.generations))
+        {
+            vary.extend_key(request.headers, scratch);
+        }
+        let may_ride = found.stale.is_none_or(|entry| entry.age.is_reusable());
+        // Twice: a flight may tell by what its answer varies, and then its variant has a key.
+        for _ in 0..2 {
+            let generations = (&self.generations, generation);
+            match self
+                .flights
+                .board(scratch, url_len, generations, request.headers, may_ride)
+            {
+                Boarded::Leader(flight) => {
+                    let flying = Flying::new(Arc::clone(self), flight);
+                    return self.lead(flying, rule, request, asked, found);
+                }
+                Boarded::Rider(ticket) => {
+                    let headers = Arc::new(request.headers.clone());
+                    return Lookup::Wait(Waiter::new(ticket, headers, found.forward, false));
+                }
+                Boarded::Occupied => return Lookup::Bypass(Bypass::Revalidating),
+                Boarded::Varies(vary) => {
+                    scratch.truncate(url_len);
+                    vary.extend_key(request.headers, scratch);
+                }
+            }
+        }
+        Lookup::Bypass(Bypass::Uncacheable)
+    }
+
+    fn lead(
+        self: &Arc<Self>,
+        flying: Flying,
+        rule: &CacheRule,
+        request: &Request<'_>,
+        asked: &Asked,
+        found: &Found<'_>,
+    ) -> Lookup {
+        // Between this request's look-up and its boarding an earlier flight may have landed. A
+        // flight is stored before it leaves the table, so looking once more leaves no gap.
+        if let Some(slot) = self.store.find(flying.flight.url())
+            && let Some(entry) = slot.select(request.headers, &self.generations)
+            && entry.is_fresh(asked.now)
+            && asked.accepts(&entry.age)
+        {
+            let entry = Arc::clone(entry);
+            let shared = Ok(());
+            flying.land(Phase::Ready {
+                entry: Arc::clone(&entry),
+                shared,
+                validated: false,
+            });
+            return Lookup::Hit(asked.hit(entry, request));
+        }
+        let room = Permit::OVERHEAD + Slot::OVERHEAD + 2 * flying.flight.key_len();
+        let Some(reservation) = self.reserve(room) else {
+            return Lookup::Bypass(Bypass::Memory);
+        };
+        let CacheRule { default_ttl } = rule;
+        Lookup::Fill(Permit {
+            flying,
+            request: Arc::new(request.headers.clone()),
+            stale: found.stale.cloned(),
+            forward: found.forward,
+            requested: asked.now,
+            default_ttl: *default_ttl,
+            reservation,
+        })
+    }
+
+    /// Takes bytes from the budget; lets the store do its evictions first where there is no room.
+    fn reserve(&self, bytes: usize) -> Option<Reservation> {
+        // What moka evicts is freed two turns of its epoch later, and each settling is a turn.
+        const SETTLINGS: usize = 4;
+        let settled = |_| {
+            self.store.settle();
+            self.budget.reserve(bytes)
+        };
+        self.budget
+            .reserve(bytes)
+            .or_else(|| (0..SETTLINGS).find_map(settled))
+    }
+}
+
+/// What the store knows of a request that it cannot answer.
+struct Found<'a> {
+    /// Where the URL begins in the key.
+    url: usize,
+    slot: Option<&'a Slot>,
+    /// To be validated.
+    stale: Option<&'a Arc<Entry>>,
+    forward: Forward,
+}
+
+/// What a request asks of a cache.
+struct Asked {
+    now: Instant,
+    control: RequestControl,
+    is_conditional: bool,
+}
+
+impl Asked {
+    /// One pass over the fields, since every hit pays for it.
+    fn read(request: &Request<'_>, now: Instant) -> Result<Self, Bypass> {
+        if !matches!(*request.method, Method::GET | Method::HEAD) {
+            return Err(Bypass::Method);
+        }
+        let mut has_control = false;
+        let mut is_conditional = false;
+        for (name, value) in request.headers {
+            match name.as_str() {
+                "range" => return Err(Bypass::Range),
+                "authorization" => return Err(Bypass::Authorization),
+                "if-match" | "if-unmodified-since" => return Err(Bypass::Precondition),
+                "upgrade" => return Err(Bypass::Upgrade),
+                "transfer-encoding" => return Err(Bypass::RequestBody),
+                "content-length" if value.as_bytes() != b"0" => return Err(Bypass::RequestBody),
+                "cache-control" | "pragma" => has_control = true,
+                "if-none-match" | "if-modified-since" => is_conditional = true,
+                _ => {}
+            }
+        }
+        let control = if has_control {
+            RequestControl::read(request.headers)
+        } else {
+            Default::default()
+        };
+        if control.no_store {
+            return Err(Bypass::RequestNoStore);
+        }
+        Ok(Self {
+            now,
+            control,
+            is_conditional,
+        })
+    }
+
+    /// Whether a fresh answer of this age is good enough (RFC 9111 section 5.2.1).
+    fn accepts(&self, age: &Ageing) -> bool {
+        let RequestControl {
+            no_store: _,
+            no_cache,
+            only_if_cached: _,
+            max_age,
+            min_fresh,
+        } = self.control;
+        !no_cache
+            && max_age.is_none_or(|most| !most.is_zero() && age.current(self.now) <= most)
+            && min_fresh.is_none_or(|least| age.left(self.now) >= least)
+    }
+
+    fn hit(&self, entry: Arc<Entry>, request: &Request<'_>) -> Hit {
+        let conditions = self.is_conditional.then_some(request.headers);
+        Hit::new(entry, request.method, conditions)
+    }
+}

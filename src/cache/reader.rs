@@ -1,0 +1,329 @@
+//! The riders' side of a flight: waiting for the answer, then reading its body.
+//!
+//! A `Waiter` is made by a look-up that found a fetch under way, or by a `Permit` for the client
+//! that caused it; it becomes an `Answer` whose `Reader` takes the body at its own pace. Each
+//! client's own conditions are applied to the shared answer here. Both may be dropped at any
+//! point: the seat on the flight goes with them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::entry::{Ageing, Head, HitBody};
+use super::flight::{Ended, Phase, Ticket};
+use super::status::{Forward, Refusal, Verdict};
+
+/// Waits for the answer of a fetch under way; a future.
+#[derive(Debug)]
+pub struct Waiter {
+    ticket: Option<Ticket>,
+    request: Arc<HeaderMap>,
+    forward: Forward,
+    leads: bool,
+}
+
+/// What a wait led to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The answer.
+    Shared(Answer),
+    /// It is not to be shared: fetch for yourself, and do not store.
+    Released(Refusal),
+    /// It is for requests with other nominated fields: look up again.
+    Varies,
+    /// The fetch failed before there was an answer: look up again, a bounded number of times.
+    Failed,
+}
+
+/// An answer that several requests may be given.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status, or `304` where the client's condition held.
+    pub status: StatusCode,
+    /// Its fields; `X-Request-Id` is empty, for the caller to overwrite.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Reader,
+}
+
+/// The fetch broke off in the middle of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer broke off before its end")]
+pub struct ReadError;
+
+impl Waiter {
+    pub(super) fn new(
+        ticket: Ticket,
+        request: Arc<HeaderMap>,
+        forward: Forward,
+        leads: bool,
+    ) -> Self {
+        Self {
+            ticket: Some(ticket),
+            request,
+            forward,
+            leads,
+        }
+    }
+
+    /// Looks at the flight, and leaves the waker there while there is nothing to see.
+    fn look(&self, ticket: &Ticket, waker: &Waker) -> Option<Seen> {
+        let mut state = ticket.flight.state.lock();
+        let now = Instant::now();
+        match &state.phase {
+            Phase::Awaiting => {
+                if let Some(rider) = state.riders.get_mut(ticket.seat) {
+                    rider.waker = Some(waker.clone());
+                }
+                None
+            }
+            Phase::Failed => Some(Seen::Other(Outcome::Failed)),
+            Phase::Refused(refusal) => Some(Seen::Other(self.released(*refusal))),
+            Phase::Ready {
+                entry,
+                shared,
+                validated,
+            } => {
+                if !self.leads {
+                    if let Err(reason) = *shared {
+                        let refusal = Refusal {
+                            reason,
+                            forward: self.forward,
+                        };
+                        return Some(Seen::Other(self.released(refusal)));
+                    }
+                    if !entry.vary.matches(&self.request) {
+                        return Some(Seen::Other(Outcome::Varies));
+                    }
+                }
+                let verdict = if *validated {
+                    Verdict::Validated {
+                        forward: self.forward,
+                        collapsed: !self.leads,
+                    }
+                } else {
+                    Verdict::Hit {
+                        ttl: entry.age.left(now).as_secs(),
+                    }
+                };
+                let (status, headers) = self.head(&entry.head, &entry.age, verdict, now);
+                let body = if status == StatusCode::NOT_MODIFIED {
+                    HitBody::Empty
+                } else {
+                    entry.body.clone()
+                };
+                Some(Seen::Other(Outcome::Shared(Answer {
+                    status,
+                    headers,
+                    body: body.into(),
+                })))
+            }
+            Phase::Arriving(arrival) => {
+                if arrival.body.ended == Some(Ended::Broken) {
+                    return Some(Seen::Other(Outcome::Failed));
+                }
+                if !self.leads {
+                    if !arrival.age.is_reusable() {
+                        let reason = super::status::Uncacheable::NotReusable;
+                        let refusal = Refusal {
+                            reason,
+                            forward: self.forward,
+                        };
+                        return Some(Seen::Other(self.released(refusal)));
+                    }
+                    if !arrival.vary.matches(&self.request) {
+                        return Some(Seen::Other(Outcome::Varies));
+                    }
+                }
+                let verdict = match self.leads {
+                    false => Verdict::Collapsed(self.forward),
+                    true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
+                    true => Verdict::Stored(self.forward),
+                };
+                let (status, headers) = self.head(&arrival.head, &arrival.age, verdict, now);
+                Some(Seen::Arriving {
+                    status,
+                    headers,
+                    length: arrival.length,
+                })
+            }
+        }
+    }
+
+    fn released(&self, refusal: Refusal) -> Outcome {
+        Outcome::Released(Refusal {
+            forward: self.forward,
+            ..refusal
+        })
+    }
+
+    fn head(
+        &self,
+        head: &Head,
+        ageing: &Ageing,
+        verdict: Verdict,
+        now: Instant,
+    ) -> (StatusCode, HeaderMap) {
+        // RFC 9111 section 5.1: an `Age` says that the origin did not make this answer just now.
+        let age = (!self.leads || ageing.began_old()).then(|| ageing.current(now).as_secs());
+        if head.is_held_by(&self.request) {
+            (StatusCode::NOT_MODIFIED, head.not_modified(age, verdict))
+        } else {
+            (head.status, head.answer(age, verdict))
+        }
+    }
+}
+
+enum Seen {
+    Arriving {
+        status: StatusCode,
+        headers: HeaderMap,
+        length: Option<u64>,
+    },
+    Other(Outcome),
+}
+
+impl Future for Waiter {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(ticket) = self.ticket.take() else {
+            return Poll::Ready(Outcome::Failed);
+        };
+        match self.look(&ticket, cx.waker()) {
+            None => {
+                self.ticket = Some(ticket);
+                Poll::Pending
+            }
+            Some(Seen::Other(outcome)) => Poll::Ready(outcome),
+            Some(Seen::Arriving {
+                status,
+                headers,
+                length,
+            }) => {
+                let body = if status == StatusCode::NOT_MODIFIED {
+                    HitBody::Empty.into()
+                } else {
+                    Reader {
+                        source: Source::Live(ticket),
+                        left: length,
+                    }
+                };
+                Poll::Ready(Outcome::Shared(Answer {
+                    status,
+                    headers,
+                    body,
+                }))
+            }
+        }
+    }
+}
+
+/// The body of an answer, stored or still arriving.
+#[derive(Debug)]
+pub struct Reader {
+    source: Source,
+    /// Bytes to come, when that is known.
+    left: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Stored { body: HitBody, next: usize },
+    Live(Ticket),
+    Ended,
+}
+
+impl From<HitBody> for Reader {
+    fn from(body: HitBody) -> Self {
+        let left = Some(body.len());
+        Self {
+            source: Source::Stored { body, next: 0 },
+            left,
+        }
+    }
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = ReadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        let read = match &mut self.source {
+            Source::Stored { body, next } => {
+                *next += 1;
+                match body {
+                    HitBody::Empty => None,
+                    HitBody::One(bytes) => (*next == 1).then(|| bytes.clone()),
+                    HitBody::Segments(list) => list.get(*next - 1).cloned(),
+                }
+                .map(Ok)
+            }
+            Source::Live(ticket) => match ticket.poll_read(cx.waker()) {
+                Poll::Ready(read) => read,
+                Poll::Pending => return Poll::Pending,
+            },
+            Source::Ended => None,
+        };
+        match &read {
+            Some(Ok(bytes)) => {
+                let taken = bytes.len() as u64;
+                self.left = self.left.map(|left| left.saturating_sub(taken));
+            }
+            Some(Err(_)) | None => {
+                self.source = Source::Ended;
+                self.left = Some(0);
+            }
+        }
+        Poll::Ready(read.map(|read| read.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Ticket {
+    /// The next piece of the body; `None` at its end.
+    fn poll_read(&self, waker: &Waker) -> Poll<Option<Result<Bytes, ReadError>>> {
+        let mut guard = self.flight.state.lock();
+        let state = &mut *guard;
+        let (Phase::Arriving(arrival), Some(rider)) =
+            (&state.phase, state.riders.get_mut(self.seat))
+        else {
+            return Poll::Ready(Some(Err(ReadError)));
+        };
+        let at = rider.at;
+        if let Some(bytes) = arrival.body.after(at) {
+            rider.at += bytes.len() as u64;
+            let pump = state.pump_after(at);
+            drop(guard);
+            if let Some(pump) = pump {
+                pump.wake();
+            }
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        match arrival.body.ended {
+            Some(Ended::Whole) => Poll::Ready(None),
+            Some(Ended::Broken) => Poll::Ready(Some(Err(ReadError))),
+            None => {
+                rider.waker = Some(waker.clone());
+                Poll::Pending
+            }
+        }
+    }
+}

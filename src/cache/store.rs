@@ -1,0 +1,180 @@
+//! Where entries are kept: the only user of moka.
+//!
+//! moka ranks keys (W-TinyLFU) and evicts by real bytes down to seven eighths of the budget, so
+//! that fills find room; the bound itself is `budget`'s. A key leads to a `Slot` that never
+//! changes: a new answer replaces the slot with one that holds the other variants too. `mod` looks
+//! up, `permit` and `fill` put and mark.
+//! Invariant: finding a slot takes no lock and allocates nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ahash::RandomState;
+use http::HeaderMap;
+use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
+use tokio::time::Instant;
+
+use super::budget::Reservation;
+use super::entry::Entry;
+use super::purge::{Generation, Generations};
+use super::vary::Vary;
+
+/// The index over everything stored.
+#[derive(Debug)]
+pub(super) struct Store {
+    slots: moka::sync::Cache<Box<[u8]>, Arc<Slot>, RandomState>,
+    evictions: Arc<AtomicU64>,
+}
+
+/// More variants of one URL than this push out the oldest.
+const MAX_VARIANTS: usize = 16;
+
+/// How long a URL is known for an answer that could not be stored.
+const MARKED_FOR: Duration = Duration::from_secs(10);
+
+impl Store {
+    pub(super) fn new(limit: usize, hasher: RandomState) -> Self {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&evictions);
+        let slots = moka::sync::Cache::builder()
+            .max_capacity((limit - limit / 8) as u64)
+            .weigher(|_key, slot: &Arc<Slot>| slot.charge)
+            .eviction_listener(move |_key, _slot, cause| {
+                if cause == RemovalCause::Size {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build_with_hasher(hasher);
+        Self { slots, evictions }
+    }
+
+    pub(super) fn find(&self, key: &[u8]) -> Option<Arc<Slot>> {
+        self.slots.get(key)
+    }
+
+    /// Stores an entry as the newest variant of its key, unless it was purged meanwhile.
+    pub(super) fn put(
+        &self,
+        key: &[u8],
+        entry: &Arc<Entry>,
+        reservation: Reservation,
+        generations: &Generations,
+    ) -> bool {
+        let mut is_stored = false;
+        // Asked under the key's lock, so that an older fetch cannot replace a newer one's entry.
+        self.slots.entry(key.into()).and_compute_with(|old| {
+            if !generations.is_current(&entry.generation) {
+                return Op::Nop;
+            }
+            is_stored = true;
+            let old = old.map(moka::Entry::into_value);
+            let kept = old.iter().flat_map(|slot| slot.variants.iter());
+            let kept = kept.filter(|other| {
+                other.vary != entry.vary && generations.is_current(&other.generation)
+            });
+            let variants = std::iter::once(entry).chain(kept).take(MAX_VARIANTS);
+            Op::Put(Slot::new(
+                variants.map(Arc::clone).collect(),
+                None,
+                reservation,
+            ))
+        });
+        is_stored
+    }
+
+    /// Remembers that answers for this key are not stored.
+    pub(super) fn mark(
+        &self,
+        key: &[u8],
+        generation: Generation,
+        now: Instant,
+        reservation: Reservation,
+    ) {
+        let mark = Mark {
+            until: now + MARKED_FOR,
+            generation,
+        };
+        self.slots.entry(key.into()).and_upsert_with(|old| {
+            let variants = old
+                .map(|slot| slot.into_value().variants.clone())
+                .unwrap_or_default();
+            Slot::new(variants, Some(mark), reservation)
+        });
+    }
+
+    pub(super) fn remove(&self, key: &[u8]) {
+        self.slots.invalidate(key);
+    }
+
+    /// Does the maintenance that is due, which lets go of what was evicted.
+    pub(super) fn settle(&self) {
+        self.slots.run_pending_tasks();
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.slots.entry_count()
+    }
+
+    pub(super) fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+/// What is known of one key. Newest variant first.
+#[derive(Debug)]
+pub(super) struct Slot {
+    variants: Box<[Arc<Entry>]>,
+    mark: Option<Mark>,
+    charge: u32,
+    _reservation: Reservation,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    until: Instant,
+    generation: Generation,
+}
+
+impl Slot {
+    /// What a slot and its place in the index take beside the key, which is held once.
+    pub(super) const OVERHEAD: usize = 400;
+
+    fn new(variants: Box<[Arc<Entry>]>, mark: Option<Mark>, reservation: Reservation) -> Arc<Self> {
+        let bytes: usize = variants.iter().map(|entry| entry.charge).sum();
+        let charge = u32::try_from(bytes + reservation.bytes()).unwrap_or(u32::MAX);
+        Arc::new(Self {
+            variants,
+            mark,
+            charge,
+            _reservation: reservation,
+        })
+    }
+
+    /// The newest variant that was not purged and is for a request with these fields.
+    pub(super) fn select(
+        &self,
+        request: &HeaderMap,
+        generations: &Generations,
+    ) -> Option<&Arc<Entry>> {
+        self.variants
+            .iter()
+            .find(|entry| entry.vary.matches(request) && generations.is_current(&entry.generation))
+    }
+
+    /// By what the newest answer varies, if there is one that was not purged.
+    pub(super) fn varies_by(&self, generations: &Generations) -> Option<&Vary> {
+        let newest = self
+            .variants
+            .iter()
+            .find(|entry| generations.is_current(&entry.generation));
+        newest.map(|entry| &entry.vary)
+    }
+
+    /// Whether an answer was found uncacheable a moment ago.
+    pub(super) fn is_marked(&self, now: Instant, generations: &Generations) -> bool {
+        self.mark
+            .is_some_and(|mark| now < mark.until && generations.is_current(&mark.generation))
+    }
+}
