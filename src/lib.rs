@@ -13,6 +13,7 @@ pub mod health;
 pub mod metrics;
 pub mod net;
 pub mod router;
+pub mod server;
 pub mod shard;
 pub mod upstream;
 pub mod wire;
