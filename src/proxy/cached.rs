@@ -1,0 +1,276 @@
+//! Station 5: a request on a caching route.
+//!
+//! `handle` asks `look_up`. A hit is answered at once. For a miss the cache hands out one permit per
+//! key: its fetch runs as a task of its own, which the client that caused it only reads from, like
+//! everyone else that waits; so neither a slow nor a vanished client holds the others up. Invariant:
+//! an answer that is not to be shared reaches exactly the client whose request was sent.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::cache::{self, HitBody, Lookup, Outcome, Permit, Revalidated, Started, Waiter};
+use crate::clock;
+use crate::config::model::{CacheRule, UpstreamId};
+use crate::metrics::CacheResult;
+use crate::upstream::RequestBody;
+
+use super::context::{Context, Exchange};
+use super::forward::{self, Order, Sent};
+use super::outbound::Stream;
+use super::reject::Reject;
+
+/// How often a request looks up, while the fetches that it waits for fail or are for others.
+const ROUNDS: usize = 3;
+/// How many failed fetches a request waits for: the second is its answer.
+const FAILURES: usize = 2;
+/// How often a fetch asks again because a `304` fits nothing that is stored.
+const MISMATCHES: usize = 1;
+
+/// Answers from the cache, or fetches for it.
+pub(super) async fn look_up(
+    context: &mut Context,
+    rule: &CacheRule,
+    host: &str,
+    upstream: UpstreamId,
+    body: Incoming,
+) -> Result<Response<Stream>, Reject> {
+    let mut failures = 0;
+    for round in 0..ROUNDS {
+        let now = if round == 0 {
+            context.began
+        } else {
+            Instant::now()
+        };
+        let (waiter, lead) = match find(context, rule, host, upstream, now) {
+            Lookup::Hit(hit) => return Ok(hit_answer(context, hit, now)),
+            Lookup::Unsatisfiable => return Err(Reject::NotCached),
+            Lookup::Bypass(why) => {
+                context.cache = Some(CacheResult::Bypass);
+                let order = Order::new(context, upstream);
+                let mut answer = forward::straight(context, &order, body).await?;
+                why.annotate(answer.headers_mut());
+                return Ok(answer);
+            }
+            Lookup::Wait(waiter) => (waiter, None),
+            Lookup::Fill(permit) => {
+                let waiter = permit.waiter();
+                let own = Rc::new(RefCell::new(Own::default()));
+                let order = Order::new(context, upstream);
+                tokio::task::spawn_local(fetch(order, permit, Rc::clone(&own)));
+                (waiter, Some(own))
+            }
+        };
+        match wait(context, waiter, lead).await? {
+            Waited::Answer(answer) => return Ok(answer),
+            Waited::Alone => break,
+            Waited::ForAnother => {}
+            Waited::Failed => {
+                failures += 1;
+                if failures == FAILURES {
+                    return Err(Reject::Fetch);
+                }
+            }
+        }
+    }
+    context.cache = Some(CacheResult::Miss);
+    forward::straight(context, &Order::new(context, upstream), body).await
+}
+
+fn find(
+    context: &Context,
+    rule: &CacheRule,
+    host: &str,
+    upstream: UpstreamId,
+    now: Instant,
+) -> Lookup {
+    let worker = &context.worker;
+    let request = cache::Request {
+        source: &context.view.snapshot.upstreams[upstream.0].name,
+        method: &context.request.method,
+        scheme: context.peer.scheme(),
+        host: host.as_bytes(),
+        path_and_query: context
+            .request
+            .uri
+            .path_and_query()
+            .map_or("*", |target| target.as_str()),
+        headers: &context.request.headers,
+    };
+    worker
+        .cache
+        .look_up(rule, &request, now, &mut worker.scratch.borrow_mut())
+}
+
+fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<Stream> {
+    context.cache = Some(CacheResult::Hit);
+    let (status, headers, body) = hit.into_parts(now);
+    let stream = match body {
+        HitBody::Empty => Stream::Empty,
+        HitBody::One(bytes) => Stream::Whole(bytes),
+        body @ HitBody::Segments(_) => Stream::Shared(body.into()),
+    };
+    response(status, headers, stream)
+}
+
+fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {
+    let mut response = Response::new(stream);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What a fetch leaves for the client that caused it.
+#[derive(Default)]
+struct Own {
+    exchange: Exchange,
+    sticky: Option<HeaderValue>,
+    /// The failure, or the answer that is for this client alone.
+    result: Option<Result<Response<Stream>, Reject>>,
+    revalidated: bool,
+}
+
+/// What waiting for a fetch led to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and lives for one call"
+)]
+enum Waited {
+    /// An answer for this request.
+    Answer(Response<Stream>),
+    /// The answer is not to be shared: this request goes for itself.
+    Alone,
+    /// The answer is for requests with other nominated fields: look up again.
+    ForAnother,
+    /// The fetch failed: look up again.
+    Failed,
+}
+
+/// Waits for a fetch, one's own or another's.
+///
+/// # Errors
+/// When one's own has failed.
+async fn wait(
+    context: &mut Context,
+    waiter: Waiter,
+    lead: Option<Rc<RefCell<Own>>>,
+) -> Result<Waited, Reject> {
+    context.cache = Some(match lead {
+        Some(_) => CacheResult::Miss,
+        None => CacheResult::Collapsed,
+    });
+    let outcome = waiter.await;
+    let leads = lead.is_some();
+    let own = lead
+        .map(|own| std::mem::take(&mut *own.borrow_mut()))
+        .unwrap_or_default();
+    context.exchange = own.exchange;
+    context.sticky = own.sticky;
+    if own.revalidated {
+        context.cache = Some(CacheResult::Revalidated);
+    }
+    Ok(match (outcome, own.result) {
+        (Outcome::Shared(answer), _) => {
+            let stream = Stream::Shared(answer.body);
+            Waited::Answer(response(answer.status, answer.headers, stream))
+        }
+        (Outcome::Released(refusal), Some(result)) => {
+            let mut answer = result?;
+            refusal.annotate(answer.headers_mut());
+            Waited::Answer(answer)
+        }
+        (Outcome::Released(_), None) => Waited::Alone,
+        (Outcome::Varies, _) => Waited::ForAnother,
+        (Outcome::Failed, result) if leads => Waited::Answer(result.unwrap_or(Err(Reject::Fetch))?),
+        (Outcome::Failed, _) => Waited::Failed,
+    })
+}
+
+/// Fetches for all who wait. Runs on the worker of the client that caused it, and outlives it.
+async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
+    let mut permit = permit;
+    for _ in 0..=MISMATCHES {
+        let Sent {
+            result,
+            exchange,
+            sticky,
+        } = forward::send(
+            &order,
+            |headers| permit.prepare(headers),
+            RequestBody::Empty,
+        )
+        .await;
+        {
+            let mut own = own.borrow_mut();
+            own.exchange = exchange;
+            own.sticky = sticky;
+        }
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(reject) => {
+                own.borrow_mut().result = Some(Err(reject));
+                // Dropping the permit fails the flight and wakes all.
+                return;
+            }
+        };
+        if answer.status() != StatusCode::NOT_MODIFIED {
+            return fill(permit, answer, &own).await;
+        }
+        own.borrow_mut().revalidated = true;
+        let headers = answer.headers().clone();
+        // The exchange is over before anyone is served from what it confirmed.
+        drop(answer);
+        match permit.complete_not_modified(&headers, Instant::now(), clock::wall()) {
+            Revalidated::Confirmed => return,
+            Revalidated::Mismatch(again) => {
+                permit = again;
+                own.borrow_mut().revalidated = false;
+            }
+        }
+    }
+    // Asked without conditions, it said "not modified" again: the permit drops and the flight fails.
+    tracing::debug!(request_id = %order.id, "an endpoint answers 304 to a request without conditions");
+}
+
+/// Moves an answer into the flight, or hands it to the client that caused the fetch.
+async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
+    let length = answer.body().length();
+    let now = Instant::now();
+    match permit.start(
+        answer.status(),
+        answer.headers(),
+        length,
+        now,
+        clock::wall(),
+    ) {
+        // Nobody looks before this task yields.
+        Started::Uncacheable(_) => own.borrow_mut().result = Some(Ok(answer)),
+        Started::Filling(mut filler) => {
+            let mut stream = answer.into_body();
+            loop {
+                match std::future::poll_fn(|cx| stream.poll(cx)).await {
+                    Some(Ok(frame)) => {
+                        let Ok(chunk) = frame.into_data() else {
+                            continue;
+                        };
+                        if filler.push(&chunk).await.is_err() {
+                            return filler.fail();
+                        }
+                    }
+                    Some(Err((reason, error))) => {
+                        tracing::debug!(%reason, %error, "a fetch for the cache broke off");
+                        return filler.fail();
+                    }
+                    None => {
+                        // Stored or purged meanwhile: its readers have it whole either way.
+                        let _filled = filler.finish();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}

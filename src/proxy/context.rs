@@ -1,0 +1,201 @@
+//! What is known of a request while it is on the road, and what is left of it afterwards.
+//!
+//! `handle` makes a `Context`, the stations fill it in, `Outbound` carries it until the last byte.
+//! Invariant: each request is counted and logged exactly once, when its context drops, however it
+//! ended.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::balancer::Endpoint;
+use crate::clock;
+use crate::config::model::RouteId;
+use crate::metrics::{CacheResult, ProxyError, RejectReason};
+use crate::upstream::request_body::Transfer;
+use crate::wire::Peer;
+
+use super::access_log::{EndedBy, Record, Timings};
+use super::worker::{View, Worker};
+
+/// Status of a request whose client left before its answer began.
+const CLIENT_GONE: u16 = 499;
+
+/// A request on the road.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) worker: Rc<Worker>,
+    pub(super) view: Rc<View>,
+    pub(super) peer: Rc<Peer>,
+    /// The request's head as it came.
+    pub(super) request: Rc<Parts>,
+    pub(super) id: Uuid,
+    pub(super) began: Instant,
+    pub(super) route: Option<RouteId>,
+    /// What the cache made of it; none on a route that does not cache.
+    pub(super) cache: Option<CacheResult>,
+    pub(super) exchange: Exchange,
+    /// Binds the client to the endpoint that answered.
+    pub(super) sticky: Option<HeaderValue>,
+    pub(super) status: Option<StatusCode>,
+    pub(super) bytes_out: u64,
+    pub(super) end: End,
+}
+
+/// What talking to endpoints took.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Exchange {
+    /// The endpoint that was tried last.
+    pub(super) endpoint: Option<Arc<Endpoint>>,
+    /// Of the last attempt, when it made a connection.
+    pub(super) connect: Option<Duration>,
+    /// From the request's head to the answer's.
+    pub(super) first_byte: Option<Duration>,
+    pub(super) attempts: u32,
+    /// The client's body on its way.
+    pub(super) upload: Option<Rc<Transfer>>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Not yet: if it drops now, the client has left.
+    Open,
+    /// The answer was handed over whole.
+    Whole,
+    /// Headgate answered itself.
+    Rejected(RejectReason),
+    /// The upstream failed, before or within its answer.
+    Upstream(ProxyError),
+}
+
+impl Context {
+    pub(super) fn begin(worker: Rc<Worker>, peer: Rc<Peer>, request: Parts) -> Box<Self> {
+        let view = worker.view();
+        let id = worker.request_id();
+        Box::new(Self {
+            view,
+            id,
+            peer,
+            request: Rc::new(request),
+            began: Instant::now(),
+            route: None,
+            cache: None,
+            exchange: Exchange::default(),
+            sticky: None,
+            status: None,
+            bytes_out: 0,
+            end: End::Open,
+            worker,
+        })
+    }
+
+    /// The route was found: from here the request is counted under its name.
+    pub(super) fn enter(&mut self, route: RouteId) {
+        self.route = Some(route);
+        self.view.snapshot.routes[route.0]
+            .metrics
+            .worker(self.worker.id)
+            .enter();
+    }
+
+    /// The answer was handed over to its last byte.
+    pub(super) fn finished(&mut self) {
+        if self.end == End::Open {
+            self.end = End::Whole;
+        }
+    }
+
+    /// The upstream broke off within its answer.
+    pub(super) fn broke(&mut self, reason: ProxyError) {
+        self.end = End::Upstream(reason);
+        if let Some(endpoint) = &self.exchange.endpoint {
+            self.view
+                .snapshot
+                .count_error(endpoint, self.worker.id, reason);
+        }
+    }
+
+    fn log(&self, status: StatusCode, total: Duration) {
+        self.worker.log(|buffer| {
+            let request = &self.request;
+            let header = |name| request.headers.get(name).map(HeaderValue::as_bytes);
+            let (ended_by, reason) = match self.end {
+                End::Whole if self.exchange.endpoint.is_some() => (EndedBy::Upstream, None),
+                End::Whole => (EndedBy::Headgate, None),
+                End::Open => (EndedBy::Client, None),
+                End::Rejected(reason) => (EndedBy::Headgate, Some(reason.as_str())),
+                End::Upstream(reason) => (EndedBy::Upstream, Some(reason.as_str())),
+            };
+            let snapshot = &self.view.snapshot;
+            let exchange = &self.exchange;
+            buffer.write(&Record {
+                // When the head was complete; read only now, because most requests are not logged.
+                at: clock::wall()
+                    .checked_sub(total)
+                    .unwrap_or(SystemTime::UNIX_EPOCH),
+                request_id: self.id,
+                client: self.peer.address,
+                method: &request.method,
+                host: header(http::header::HOST).unwrap_or_default(),
+                target: request
+                    .uri
+                    .path_and_query()
+                    .map_or(b"*", |t| t.as_str().as_bytes()),
+                version: request.version,
+                tls: self.peer.secure.then_some("tls"),
+                route: self.route.map(|route| &*snapshot.routes[route.0].name),
+                upstream: exchange
+                    .endpoint
+                    .as_ref()
+                    .map(|endpoint| &*endpoint.upstream),
+                endpoint: exchange
+                    .endpoint
+                    .as_ref()
+                    .map(|endpoint| &*endpoint.address),
+                status,
+                bytes_in: exchange
+                    .upload
+                    .as_ref()
+                    .map_or(0, |upload| upload.bytes.get()),
+                bytes_out: self.bytes_out,
+                timings: Timings {
+                    queue: None,
+                    connect: exchange.connect,
+                    first_byte: exchange.first_byte,
+                    total,
+                },
+                retries: exchange.attempts.saturating_sub(1),
+                cache: self.cache.map(CacheResult::as_str),
+                ended_by,
+                reason,
+                user_agent: header(http::header::USER_AGENT),
+                referer: header(http::header::REFERER),
+                generation: snapshot.generation,
+            });
+        });
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let took = self.began.elapsed();
+        let gone = || StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST);
+        let status = self.status.unwrap_or_else(gone);
+        if let Some(route) = self.route {
+            let route = &self.view.snapshot.routes[route.0];
+            let cells = route.metrics.worker(self.worker.id);
+            cells.count(&self.request.method, status, took, self.bytes_out);
+            if let Some(result) = self.cache {
+                cells.cache(result);
+            }
+            cells.leave();
+        }
+        self.log(status, took);
+    }
+}

@@ -1,0 +1,325 @@
+//! Station 6: shard, pick an endpoint, exchange, report, maybe again.
+//!
+//! `handle` calls `straight` for a request that no cache concerns; `cached` sends its fetches with
+//! `send`. Rules of trying again, each at most once:
+//!
+//! | what happened                                     | then                                          |
+//! |---------------------------------------------------|-----------------------------------------------|
+//! | no connection could be made                       | another endpoint, any method                  |
+//! | an idle connection was dead, nothing was written  | a fresh connection, any method                |
+//! | an idle connection died before the answer's head  | a fresh connection, idempotent without a body |
+//! | a fresh connection died, or the answer was late   | another endpoint, `GET`/`HEAD` without a body |
+//!
+//! Invariant: no request that an endpoint may have acted on is sent again, unless repeating it is
+//! harmless by its method.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::balancer::{EndpointId, Picked};
+use crate::config::model::{Target, UpstreamId};
+use crate::metrics::ProxyError;
+use crate::router;
+use crate::shard::KeySource;
+use crate::snapshot;
+use crate::upstream::exchange::Reuse;
+use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
+use crate::wire::Peer;
+
+use super::context::{Context, Exchange};
+use super::headers;
+use super::outbound::Stream;
+use super::reject::Reject;
+use super::worker::{View, Worker};
+
+/// Everything that sending a request takes, so that a fetch can outlive the client that caused it.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    pub(super) worker: Rc<Worker>,
+    pub(super) view: Rc<View>,
+    pub(super) peer: Rc<Peer>,
+    pub(super) request: Rc<Parts>,
+    pub(super) id: Uuid,
+    /// When the request came: its first attempt begins with it.
+    began: Instant,
+    upstream: UpstreamId,
+}
+
+/// What came of it.
+pub(super) struct Sent {
+    pub(super) result: Result<Response<Stream>, Reject>,
+    pub(super) exchange: Exchange,
+    /// Binds the client to the endpoint that answered.
+    pub(super) sticky: Option<HeaderValue>,
+}
+
+/// Which upstream has what a request is for.
+///
+/// # Errors
+/// `ShardKey` when the request has no usable one.
+pub(super) fn upstream(
+    context: &Context,
+    target: Target,
+    found: &router::Found,
+) -> Result<UpstreamId, Reject> {
+    let (snapshot, request) = (&context.view.snapshot, &context.request);
+    match target {
+        Target::Upstream(upstream) => Ok(upstream),
+        Target::ShardMap(map) => Ok(snapshot.shard_maps[map.0].shard(&KeySource {
+            capture: &|name| snapshot.table.capture(found, request.uri.path(), name),
+            headers: &request.headers,
+            query: request.uri.query(),
+        })?),
+    }
+}
+
+impl Order {
+    /// To send the request of `context` to `upstream`.
+    pub(super) fn new(context: &Context, upstream: UpstreamId) -> Self {
+        Self {
+            worker: Rc::clone(&context.worker),
+            view: Rc::clone(&context.view),
+            peer: Rc::clone(&context.peer),
+            request: Rc::clone(&context.request),
+            id: context.id,
+            began: context.began,
+            upstream,
+        }
+    }
+}
+
+/// Sends a request that no cache concerns, and streams its answer.
+pub(super) async fn straight(
+    context: &mut Context,
+    order: &Order,
+    body: Incoming,
+) -> Result<Response<Stream>, Reject> {
+    let body = RequestBody::new(body, order.worker.deadlines(), order.view.pace);
+    let sent = send(order, |_| {}, body).await;
+    context.exchange = sent.exchange;
+    context.sticky = sent.sticky;
+    sent.result
+}
+
+/// Sends a request to an endpoint of its upstream. `edit` has the last word on its header fields.
+pub(super) async fn send(order: &Order, edit: impl Fn(&mut HeaderMap), body: RequestBody) -> Sent {
+    let mut exchange = Exchange {
+        upload: body.transfer(),
+        ..Exchange::default()
+    };
+    let mut sticky = None;
+    let result = attempts(order, edit, body, &mut exchange, &mut sticky).await;
+    Sent {
+        result,
+        exchange,
+        sticky,
+    }
+}
+
+async fn attempts(
+    order: &Order,
+    edit: impl Fn(&mut HeaderMap),
+    body: RequestBody,
+    exchange: &mut Exchange,
+    sticky: &mut Option<HeaderValue>,
+) -> Result<Response<Stream>, Reject> {
+    let upstream = &order.view.snapshot.upstreams[order.upstream.0];
+    let replay = Replay::of(&order.request.method, body.is_empty());
+    let mut body = Some(body);
+    let mut reuse = Reuse::Idle;
+    let mut failed: Option<EndpointId> = None;
+    let mut began = order.began;
+    let mut picked = pick(order, upstream, None, began)?;
+    loop {
+        exchange.attempts += 1;
+        exchange.endpoint = Some(Arc::clone(picked.in_flight.endpoint()));
+        let mut headers = headers::for_upstream(&order.request, &order.peer, order.id);
+        edit(&mut headers);
+        headers::ensure_host(
+            &mut headers,
+            order.request.version,
+            picked.in_flight.endpoint(),
+        );
+        let request = request(
+            &order.request,
+            headers,
+            body.take().unwrap_or(RequestBody::Empty),
+        );
+        let target = upstream.target(picked.member);
+        let error = match order.worker.pools.exchange(target, request, reuse).await {
+            Ok(answer) => {
+                let now = Instant::now();
+                let took = now.saturating_duration_since(began);
+                exchange.connect = answer.connect;
+                exchange.first_byte = Some(now.saturating_duration_since(order.began));
+                picked.in_flight.endpoint().succeeded();
+                target.metrics.worker(order.worker.id).answered(took);
+                *sticky = cookie(order, upstream, &picked);
+                return Ok(receive(order, answer.response, picked));
+            }
+            Err(error) => error,
+        };
+        report(order, upstream, &picked, &error);
+        let again = match error.retry {
+            Retry::SameOnFreshConnection if reuse == Reuse::Idle => {
+                error.unsent.is_some() || replay >= Replay::Idempotent
+            }
+            Retry::OtherEndpoint if failed.is_none() => {
+                error.unsent.is_some() || replay == Replay::Safe
+            }
+            _ => false,
+        };
+        if !again {
+            return Err(Reject::Exchange(Box::new(error)));
+        }
+        began = Instant::now();
+        if error.retry == Retry::OtherEndpoint {
+            failed = Some(picked.in_flight.endpoint().id);
+            match pick(order, upstream, failed, began) {
+                Ok(other) => picked = other,
+                // Nobody else: what happened says more than that nobody is left.
+                Err(_) => return Err(Reject::Exchange(Box::new(error))),
+            }
+            reuse = Reuse::Idle;
+        } else {
+            reuse = Reuse::Fresh;
+        }
+        upstream.metrics.worker(order.worker.id).retry(error.reason);
+        body = error.unsent;
+    }
+}
+
+/// Whether a request that may have been acted on can be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Replay {
+    Never,
+    Idempotent,
+    Safe,
+}
+
+impl Replay {
+    fn of(method: &Method, no_body: bool) -> Self {
+        if !no_body {
+            Self::Never
+        } else if matches!(*method, Method::GET | Method::HEAD) {
+            Self::Safe
+        } else if method.is_idempotent() {
+            Self::Idempotent
+        } else {
+            Self::Never
+        }
+    }
+}
+
+fn pick(
+    order: &Order,
+    upstream: &snapshot::Upstream,
+    exclude: Option<EndpointId>,
+    now: Instant,
+) -> Result<Picked, Reject> {
+    let now = order.worker.ms(now);
+    let cookies = order
+        .request
+        .headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes);
+    upstream
+        .pool
+        .pick(cookies, exclude, now)
+        .map_err(|_none| Reject::NoEndpoint)
+}
+
+fn cookie(order: &Order, upstream: &snapshot::Upstream, picked: &Picked) -> Option<HeaderValue> {
+    let sticky = upstream.pool.sticky().filter(|_| picked.tell_client)?;
+    sticky.cookie(picked.member, order.peer.secure).cloned()
+}
+
+/// The client's request in origin form.
+fn request(head: &Parts, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = origin_form(&head.uri);
+    *request.headers_mut() = headers;
+    request
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    match (uri.authority(), uri.path_and_query()) {
+        (Some(_), Some(target)) => Uri::from(target.clone()),
+        _ => uri.clone(),
+    }
+}
+
+/// The endpoint's answer, without what belongs to its hop.
+fn receive(
+    order: &Order,
+    response: Response<upstream::AnswerBody>,
+    picked: Picked,
+) -> Response<Stream> {
+    let (mut head, body) = response.into_parts();
+    headers::for_client(&mut head.headers);
+    // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
+    head.version = Version::HTTP_11;
+    headers::sign(&mut head.headers);
+    invalidate(order, head.status);
+    Response::from_parts(
+        head,
+        Stream::Upstream {
+            body,
+            _in_flight: picked.in_flight,
+        },
+    )
+}
+
+/// A write that succeeded makes what is stored under its URL unusable (RFC 9111 section 4.4), before
+/// its writer can see the answer.
+fn invalidate(order: &Order, status: http::StatusCode) {
+    let request = &order.request;
+    if request.method.is_safe() || !(status.is_success() || status.is_redirection()) {
+        return;
+    }
+    let host = request
+        .headers
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let target = request
+        .uri
+        .path_and_query()
+        .map_or("*", |target| target.as_str());
+    let source = &order.view.snapshot.upstreams[order.upstream.0].name;
+    order.worker.invalidate(
+        source,
+        order.peer.scheme(),
+        host.unwrap_or_default(),
+        target,
+    );
+}
+
+/// What a failure says about its endpoint.
+fn report(order: &Order, upstream: &snapshot::Upstream, picked: &Picked, error: &ExchangeError) {
+    if matches!(error.fault, Fault::Client(_)) {
+        return;
+    }
+    upstream.metrics.worker(order.worker.id).error(error.reason);
+    if error.reason == ProxyError::ConnectionLimitReached {
+        tracing::warn!(%error, "out of descriptors, ports or memory for connections to endpoints");
+        return;
+    }
+    let is_dead = error.stage == Stage::Dial
+        || (error.retry == Retry::OtherEndpoint && error.reason != ProxyError::HttpResponseTimeout);
+    if is_dead {
+        picked
+            .in_flight
+            .endpoint()
+            .failed(order.worker.ms(Instant::now()));
+        upstream.pool.members()[picked.member].status.suspect();
+    }
+}

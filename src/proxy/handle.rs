@@ -1,0 +1,57 @@
+//! The road of a request, station by station.
+
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::router;
+use crate::wire::Peer;
+
+use super::context::Context;
+use super::forward::{self, Order};
+use super::outbound::{Outbound, Stream};
+use super::reject::Reject;
+use super::worker::Worker;
+use super::{cached, normalize, respond};
+
+/// Takes one request from its head to its answer.
+pub(super) async fn handle(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Response<Outbound> {
+    let (head, body) = request.into_parts();
+    let mut context = Context::begin(worker, peer, head);
+    match road(&mut context, body).await {
+        Ok(answer) => respond::answer(context, answer),
+        Err(reject) => respond::reject(context, &reject),
+    }
+}
+
+async fn road(context: &mut Context, body: Incoming) -> Result<Response<Stream>, Reject> {
+    let request = Rc::clone(&context.request);
+    let view = Rc::clone(&context.view);
+
+    let host = normalize::host(&request)?;
+
+    let found = view
+        .snapshot
+        .table
+        .find(&router::Request {
+            method: &request.method,
+            host,
+            path: request.uri.path(),
+            query: request.uri.query(),
+            headers: &request.headers,
+        })
+        .ok_or(Reject::NoRoute)?;
+    context.enter(found.route);
+    let route = &view.snapshot.routes[found.route.0];
+
+    let upstream = forward::upstream(context, route.target, &found)?;
+    match &route.cache {
+        None => forward::straight(context, &Order::new(context, upstream), body).await,
+        Some(rule) => cached::look_up(context, rule, host, upstream, body).await,
+    }
+}

@@ -1,0 +1,25 @@
+//! Stations 2 to 7: what happens to a request between its head and its answer.
+//!
+//! ```text
+//! handle -> normalize -> router -> shard -> cache -> forward -> respond
+//! ```
+//!
+//! `handle` is the road: each station is one call that passes the request on or ends it with a
+//! `Reject`. Only `respond` makes statuses and headers of the outcome. `Context` follows the request
+//! and, when it drops (answer sent, client gone or panic), leaves one set of metrics and one log
+//! line. Invariant: a request sees one `View`, and so one config, from start to end.
+
+pub mod access_log;
+mod cached;
+mod context;
+mod forward;
+mod handle;
+mod headers;
+mod normalize;
+mod outbound;
+mod reject;
+mod respond;
+mod worker;
+
+pub use outbound::Outbound;
+pub use worker::{View, Worker};

@@ -1,0 +1,153 @@
+//! The body of an answer on its way to the client.
+//!
+//! `respond` makes it; hyper pulls frames as the client takes them. It carries the `Context`, so the
+//! request is over, counted and logged, when this drops. Invariant: an answer that breaks off is
+//! never ended as if it were whole: the error goes to hyper, which cuts the connection.
+
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::balancer::InFlight;
+use crate::body::BoxError;
+use crate::cache;
+use crate::metrics::ProxyError;
+use crate::upstream::AnswerBody;
+use crate::upstream::exchange::AnswerError;
+
+use super::context::{Context, End};
+
+/// Where the bytes of an answer come from.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// There are none.
+    Empty,
+    /// From memory, at once.
+    Whole(Bytes),
+    /// From an endpoint; counted as in flight there until the end.
+    Upstream {
+        /// What it sends.
+        body: AnswerBody,
+        /// Released with the body.
+        _in_flight: InFlight,
+    },
+    /// From the store in pieces, or from a fetch that others may read too.
+    Shared(cache::Reader),
+}
+
+/// Why an answer breaks off, for the log and for hyper.
+pub(super) type Broken = (ProxyError, BoxError);
+
+/// The body of an answer.
+#[derive(Debug)]
+pub struct Outbound {
+    stream: Stream,
+    context: Box<Context>,
+}
+
+impl Outbound {
+    pub(super) fn new(stream: Stream, mut context: Box<Context>) -> Self {
+        // hyper does not poll a body that says it is over.
+        if stream.is_end() && context.end == End::Open {
+            context.end = End::Whole;
+        }
+        Self { stream, context }
+    }
+
+    /// The request's id.
+    pub(super) fn id(&self) -> uuid::Uuid {
+        self.context.id
+    }
+}
+
+impl Stream {
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Upstream { body, .. } => body.is_end_stream(),
+            Self::Shared(reader) => reader.is_end_stream(),
+        }
+    }
+
+    /// Bytes to come, when that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.size_hint().exact()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upstream { body, .. } => body.size_hint(),
+            Self::Shared(reader) => reader.size_hint(),
+        }
+    }
+
+    /// The next frame, or why there is none.
+    pub(super) fn poll(
+        &mut self,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Upstream { body, .. } => Pin::new(body).poll_frame(task).map_err(|error| {
+                let reason = match error {
+                    AnswerError::Timeout => ProxyError::ConnectionReadTimeout,
+                    AnswerError::Broken(_) => ProxyError::HttpResponseIncomplete,
+                };
+                (reason, error.into())
+            }),
+            Self::Shared(reader) => Pin::new(reader)
+                .poll_frame(task)
+                .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into())),
+        }
+    }
+}
+
+impl Body for Outbound {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let polled = this.stream.poll(task);
+        let Poll::Ready(frame) = polled else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                this.context.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if this.stream.is_end() {
+                    this.context.finished();
+                }
+                Some(Ok(frame))
+            }
+            Some(Err((reason, error))) => {
+                this.context.broke(reason);
+                Some(Err(error))
+            }
+            None => {
+                this.context.finished();
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.stream.size_hint()
+    }
+}

@@ -1,0 +1,98 @@
+//! Every way in which Headgate itself ends a request.
+//!
+//! Stations return a `Reject`; `respond` alone knows its status and words. Invariant: what a client
+//! is told names no endpoint, no address and no file of ours.
+
+use http::StatusCode;
+
+use crate::metrics::RejectReason;
+use crate::shard::{KeyError, Problem};
+use crate::upstream::{ClientFailure, ExchangeError, Fault};
+
+/// Why a request gets no answer from an upstream.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Reject {
+    /// The request is ambiguous or not HTTP.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// A method that Headgate does not pass on.
+    #[error("the method is not supported")]
+    Method,
+    /// No route takes it.
+    #[error("no route takes this request")]
+    NoRoute,
+    /// The shard key is missing or not one.
+    #[error("{0}")]
+    ShardKey(#[from] KeyError),
+    /// `only-if-cached`, and nothing stored would do.
+    #[error("there is no stored response that would do, and only a stored one was asked for")]
+    NotCached,
+    /// Every endpoint is out.
+    #[error("no server is available for this request")]
+    NoEndpoint,
+    /// An endpoint failed, or the client's own body did.
+    #[error("{}", explain(.0))]
+    Exchange(Box<ExchangeError>),
+    /// The fetch of another request, which this one waited for, failed again and again.
+    #[error("the server could not be reached")]
+    Fetch,
+}
+
+fn explain(error: &ExchangeError) -> &'static str {
+    match (error.fault, is_timeout(error)) {
+        (Fault::Client(ClientFailure::TooSlow), _) => "the request body did not arrive in time",
+        (Fault::Client(ClientFailure::Broken), _) => "the request body is malformed or incomplete",
+        (Fault::Upstream, true) => "the server did not answer in time",
+        (Fault::Upstream, false) => "the server could not be reached or did not answer",
+    }
+}
+
+fn is_timeout(error: &ExchangeError) -> bool {
+    use crate::metrics::ProxyError as E;
+    matches!(
+        error.reason,
+        E::HttpResponseTimeout | E::ConnectionTimeout | E::ConnectionReadTimeout
+    )
+}
+
+impl Reject {
+    /// The status that a client gets.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) | Self::ShardKey(_) => StatusCode::BAD_REQUEST,
+            Self::Method => StatusCode::NOT_IMPLEMENTED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Fetch => StatusCode::BAD_GATEWAY,
+            Self::Exchange(error) => match error.fault {
+                Fault::Client(ClientFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+                Fault::Client(ClientFailure::Broken) => StatusCode::BAD_REQUEST,
+                Fault::Upstream if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
+                Fault::Upstream => StatusCode::BAD_GATEWAY,
+            },
+        }
+    }
+
+    /// The word for metrics and logs.
+    pub(super) fn reason(&self) -> RejectReason {
+        match self {
+            Self::Malformed(_) => RejectReason::Malformed,
+            Self::Method => RejectReason::UpgradeRefused,
+            Self::NoRoute => RejectReason::NoRoute,
+            Self::ShardKey(error) if error.problem == Problem::Missing => {
+                RejectReason::ShardKeyMissing
+            }
+            Self::ShardKey(_) => RejectReason::ShardKeyInvalid,
+            Self::NotCached => RejectReason::NotCached,
+            Self::NoEndpoint => RejectReason::NoEndpoint,
+            Self::Fetch => RejectReason::UpstreamFailed,
+            Self::Exchange(error) => match error.fault {
+                Fault::Client(ClientFailure::TooSlow) => RejectReason::RequestTimeout,
+                Fault::Client(ClientFailure::Broken) => RejectReason::Malformed,
+                Fault::Upstream if is_timeout(error) => RejectReason::UpstreamTimeout,
+                Fault::Upstream => RejectReason::UpstreamFailed,
+            },
+        }
+    }
+}

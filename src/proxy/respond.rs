@@ -1,0 +1,81 @@
+//! Station 7: the answer's head goes out.
+//!
+//! The only place where a `Reject` becomes a status and words (RFC 9457), and where an answer gets
+//! the fields that are the same for all. Invariant: every answer carries the request id that the
+//! log has.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SET_COOKIE};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::context::{Context, End};
+use super::headers;
+use super::outbound::{Outbound, Stream};
+use super::reject::Reject;
+
+/// Sends what the road found.
+pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Response<Outbound> {
+    let (mut head, stream) = answer.into_parts();
+    head.headers
+        .insert(headers::X_REQUEST_ID, headers::id_value(context.id));
+    if let Some(cookie) = context.sticky.take() {
+        head.headers.append(SET_COOKIE, cookie);
+    }
+    context.status = Some(head.status);
+    Response::from_parts(head, Outbound::new(stream, context))
+}
+
+/// Tells the client why there is no answer.
+pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Outbound> {
+    let status = reject.status();
+    context.end = match reject {
+        Reject::Exchange(error) if status.is_server_error() => End::Upstream(error.reason),
+        _ => End::Rejected(reject.reason()),
+    };
+    if let Reject::Exchange(error) = reject
+        && status.is_server_error()
+    {
+        tracing::debug!(
+            request_id = %context.id, %error, cause = error.cause.as_deref().map(tracing::field::display),
+            "request failed"
+        );
+    }
+    context.worker.cells().reject(reject.reason());
+    context.status = Some(status);
+    let problem = Problem {
+        r#type: "about:blank",
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail: reject.to_string(),
+        request_id: context.id.hyphenated().to_string(),
+    };
+    let body = serde_json::to_vec(&problem).map_or_else(|_error| Bytes::new(), Bytes::from);
+    let mut response = Response::new(Outbound::new(Stream::Whole(body), context));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let seconds = HeaderValue::from(fastrand::u16(1..=5));
+        headers.insert(http::header::RETRY_AFTER, seconds);
+    }
+    let id = response.body().id();
+    response
+        .headers_mut()
+        .insert(headers::X_REQUEST_ID, headers::id_value(id));
+    response
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct Problem {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    request_id: String,
+}

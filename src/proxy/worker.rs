@@ -1,0 +1,183 @@
+//! What one worker holds while it serves: its view of the config, its pools, its log buffer.
+//!
+//! `app` makes one per worker thread and hands it to `server` as the handler; it calls `second` once
+//! a second. Invariant: nothing here is shared with another thread but what `View` points at.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::cache::Cache;
+use crate::clock;
+use crate::metrics::{Metrics, WorkerCells};
+use crate::net::deadline::Deadlines;
+use crate::snapshot::Snapshot;
+use crate::upstream::Pools;
+use crate::upstream::request_body::Pace;
+use crate::wire::{Handler, Peer};
+
+use super::access_log;
+use super::{Outbound, handle};
+
+/// One config as this worker's requests see it.
+#[derive(Debug)]
+pub struct View {
+    /// Everything compiled from the config.
+    pub snapshot: Arc<Snapshot>,
+    /// The pace at which clients must send request bodies.
+    pub pace: Pace,
+}
+
+/// The state of one worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number.
+    pub id: usize,
+    /// All counters.
+    pub metrics: Arc<Metrics>,
+    /// The shared cache.
+    pub cache: Arc<Cache>,
+    /// Connections to endpoints.
+    pub pools: Rc<Pools>,
+    current: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    view: RefCell<Rc<View>>,
+    process_began: Instant,
+    wall_ms: Cell<u64>,
+    log: RefCell<Option<access_log::Buffer>>,
+    /// Reused for cache keys, so that a look-up allocates nothing.
+    pub(super) scratch: RefCell<Vec<u8>>,
+}
+
+impl Worker {
+    /// A worker that serves whatever `current` points at.
+    #[must_use]
+    pub fn new(
+        metrics: &Arc<Metrics>,
+        cache: &Arc<Cache>,
+        pools: &Rc<Pools>,
+        current: &Arc<ArcSwap<Snapshot>>,
+        process_began: Instant,
+        log: Option<access_log::Buffer>,
+    ) -> Rc<Self> {
+        let mut current = arc_swap::Cache::new(Arc::clone(current));
+        let view = Rc::new(View::new(Arc::clone(current.load())));
+        Rc::new(Self {
+            id: pools.worker(),
+            metrics: Arc::clone(metrics),
+            cache: Arc::clone(cache),
+            pools: Rc::clone(pools),
+            current: RefCell::new(current),
+            view: RefCell::new(view),
+            process_began,
+            wall_ms: Cell::new(wall_ms()),
+            log: RefCell::new(log),
+            scratch: RefCell::default(),
+        })
+    }
+
+    /// The config of a request that begins now.
+    #[must_use]
+    pub fn view(&self) -> Rc<View> {
+        let mut current = self.current.borrow_mut();
+        let snapshot = current.load();
+        let mut view = self.view.borrow_mut();
+        if !Arc::ptr_eq(snapshot, &view.snapshot) {
+            *view = Rc::new(View::new(Arc::clone(snapshot)));
+        }
+        Rc::clone(&view)
+    }
+
+    /// This worker's deadlines.
+    #[must_use]
+    pub fn deadlines(&self) -> &Rc<Deadlines> {
+        self.pools.deadlines()
+    }
+
+    /// This worker's counters that belong to no name.
+    #[must_use]
+    pub fn cells(&self) -> &WorkerCells {
+        self.metrics.worker(self.id)
+    }
+
+    /// Milliseconds since the process began, on the clock that all workers share.
+    #[must_use]
+    pub fn ms(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.process_began);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A request id: UUID version 7, its time taken from the worker's last tick.
+    #[must_use]
+    pub fn request_id(&self) -> Uuid {
+        let random = fastrand::u128(..).to_ne_bytes();
+        let mut counter = [0; 10];
+        counter.copy_from_slice(&random[..10]);
+        uuid::Builder::from_unix_timestamp_millis(self.wall_ms.get(), &counter).into_uuid()
+    }
+
+    /// Writes one line to the access log, if there is one.
+    pub(super) fn log(&self, record: impl FnOnce(&mut access_log::Buffer)) {
+        if let Some(buffer) = &mut *self.log.borrow_mut() {
+            record(buffer);
+        }
+    }
+
+    /// Makes what is stored under a URL unusable, on every worker.
+    pub(super) fn invalidate(&self, source: &str, scheme: &str, host: &str, target: &str) {
+        let mut scratch = self.scratch.borrow_mut();
+        self.cache
+            .invalidate(source, scheme, host.as_bytes(), target, &mut scratch);
+    }
+
+    /// One tick of the worker's clock has passed.
+    pub fn tick(&self) {
+        self.deadlines().tick();
+        self.wall_ms.set(wall_ms());
+    }
+
+    /// A second has passed: lets go of an old config, of idle connections and of log lines.
+    pub fn second(&self) {
+        let view = self.view();
+        self.pools
+            .sweep(|endpoint| view.snapshot.has_endpoint(endpoint));
+        self.flush();
+    }
+
+    /// Hands the access log's lines to its writer.
+    pub fn flush(&self) {
+        if let Some(buffer) = &mut *self.log.borrow_mut() {
+            buffer.flush();
+        }
+    }
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        let timeouts = &snapshot.config.timeouts;
+        let pace = Pace::new(timeouts.min_rate.0, timeouts.body_idle);
+        Self { snapshot, pace }
+    }
+}
+
+fn wall_ms() -> u64 {
+    u64::try_from(clock::since_epoch(clock::wall()).as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Handler for Worker {
+    type Body = Outbound;
+
+    fn handle(
+        self: &Rc<Self>,
+        peer: &Rc<Peer>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Outbound>> + 'static {
+        handle::handle(Rc::clone(self), Rc::clone(peer), request)
+    }
+}

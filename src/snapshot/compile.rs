@@ -1,0 +1,149 @@
+//! From what a config means to what runs.
+//!
+//! Called by `reload`, on the control plane: it reads certificate files and resolves names, which
+//! may take a while, and nothing that serves waits for it. Invariant: it changes nothing that runs:
+//! a compile that fails leaves at most look-up entries that no one holds.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+
+use crate::balancer::sticky::Sticky;
+use crate::balancer::{Member, Pool};
+use crate::config::model;
+use crate::net::tls::{self, TlsError};
+use crate::{router, shard};
+
+use super::{Live, Route, Snapshot, Upstream};
+
+/// Why a config that is well-formed cannot run here.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// A certificate or key is not usable.
+    #[error("listener {address}: {source}")]
+    Tls {
+        /// The listener.
+        address: SocketAddr,
+        /// What is wrong.
+        #[source]
+        source: TlsError,
+    },
+    /// An endpoint's name leads nowhere.
+    #[error("upstream {upstream}: endpoint {address} cannot be resolved: {reason}")]
+    Resolve {
+        /// The upstream.
+        upstream: Arc<str>,
+        /// The endpoint as in the config.
+        address: Arc<str>,
+        /// What the resolver says.
+        reason: String,
+    },
+}
+
+/// Builds the snapshot of `config`, number `generation`.
+///
+/// # Errors
+/// When a certificate cannot be used or an endpoint's name does not resolve.
+pub fn compile(
+    config: &Arc<model::Config>,
+    live: &Live,
+    generation: u64,
+) -> Result<Snapshot, CompileError> {
+    let tls = config
+        .listeners
+        .iter()
+        .map(listener_tls)
+        .collect::<Result<_, _>>()?;
+    let upstreams = config
+        .upstreams
+        .iter()
+        .map(|u| upstream(u, live))
+        .collect::<Result<_, _>>()?;
+    let routes = config
+        .routes
+        .iter()
+        .map(|route| Route {
+            name: Arc::clone(&route.name),
+            target: route.target,
+            cache: route.cache.clone(),
+            metrics: live.metrics.route(&route.name),
+        })
+        .collect();
+    Ok(Snapshot {
+        generation,
+        config: Arc::clone(config),
+        table: router::Table::new(&config.routes),
+        routes,
+        upstreams,
+        shard_maps: config.shard_maps.iter().map(shard::Map::new).collect(),
+        tls,
+    })
+}
+
+fn listener_tls(
+    listener: &model::Listener,
+) -> Result<Option<Arc<rustls::ServerConfig>>, CompileError> {
+    let Some(tls) = &listener.tls else {
+        return Ok(None);
+    };
+    let config = tls::server_config(tls).map_err(|source| CompileError::Tls {
+        address: listener.address,
+        source,
+    })?;
+    Ok(Some(config))
+}
+
+fn upstream(config: &model::Upstream, live: &Live) -> Result<Upstream, CompileError> {
+    let name = &config.name;
+    let members = config
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let socket = resolve(name, &endpoint.address)?;
+            Ok(Member {
+                endpoint: live.endpoints.endpoint(name, &endpoint.address, socket),
+                status: live
+                    .health
+                    .status(name, &endpoint.address, config.health_check.as_ref()),
+                weight: endpoint.weight,
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let sticky = config.sticky.as_ref().map(|sticky| {
+        let addresses: Vec<_> = config
+            .endpoints
+            .iter()
+            .map(|e| Arc::clone(&e.address))
+            .collect();
+        let key = sticky
+            .key
+            .as_ref()
+            .map_or(&live.sticky_key[..], |key| &key.0);
+        Sticky::new(&sticky.cookie, key, name, &addresses)
+    });
+    Ok(Upstream {
+        name: Arc::clone(name),
+        pool: Pool::new(config.balance, members, sticky),
+        metrics: live.metrics.upstream(name),
+        timeouts: config.timeouts.clone(),
+        max_idle: config.max_idle,
+        endpoint_metrics: config
+            .endpoints
+            .iter()
+            .map(|endpoint| live.metrics.endpoint(name, &endpoint.address))
+            .collect(),
+    })
+}
+
+fn resolve(upstream: &Arc<str>, address: &Arc<str>) -> Result<SocketAddr, CompileError> {
+    let failed = |reason: String| CompileError::Resolve {
+        upstream: Arc::clone(upstream),
+        address: Arc::clone(address),
+        reason,
+    };
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(|error| failed(error.to_string()))?;
+    found
+        .next()
+        .ok_or_else(|| failed("the name has no address".to_owned()))
+}

@@ -1,0 +1,42 @@
+//! What outlives a reload.
+//!
+//! `app` makes one when the process starts; `compile` looks endpoints and health up in it, workers
+//! use its cache and counters. Invariant: everything here is found again by a name of the config,
+//! never by position.
+
+use std::sync::Arc;
+
+use crate::balancer;
+use crate::cache::Cache;
+use crate::config::model::CacheStore;
+use crate::health;
+use crate::metrics::Metrics;
+
+/// State that all configs share.
+#[derive(Debug)]
+pub struct Live {
+    /// Endpoints by (upstream, address).
+    pub endpoints: balancer::Registry,
+    /// Health by (upstream, address, check).
+    pub health: health::Registry,
+    /// The shared cache.
+    pub cache: Arc<Cache>,
+    /// All counters.
+    pub metrics: Arc<Metrics>,
+    /// Key of sticky cookies whose upstream has none in the config.
+    pub sticky_key: [u8; 32],
+}
+
+impl Live {
+    /// The state of a process that starts, with `sticky_key` drawn at random by the caller.
+    #[must_use]
+    pub fn new(cache: &CacheStore, workers: usize, sticky_key: [u8; 32]) -> Arc<Self> {
+        Arc::new(Self {
+            endpoints: balancer::Registry::default(),
+            health: health::Registry::default(),
+            cache: Cache::new(cache),
+            metrics: Metrics::new(workers),
+            sticky_key,
+        })
+    }
+}

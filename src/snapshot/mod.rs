@@ -1,0 +1,103 @@
+//! Everything compiled from one config: what runs.
+//!
+//! `compile` builds a `Snapshot` against the `Live` state that outlives reloads; `reload` puts it
+//! behind the one shared pointer; a request uses one from start to end. Invariant: a snapshot is
+//! immutable: what changes while it is in force (counts, health, the cache) is `Live`'s, and only
+//! pointed at from here.
+
+mod compile;
+mod live;
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use crate::balancer::{Endpoint, EndpointId, Pool};
+use crate::config::model::{self, CacheRule, Target};
+use crate::metrics::{self, ProxyError};
+use crate::{router, shard, upstream};
+
+pub use compile::{CompileError, compile};
+pub use live::Live;
+
+/// One config, ready to run.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts configs that came into force, from 1.
+    pub generation: u64,
+    /// What it was compiled from.
+    pub config: Arc<model::Config>,
+    /// Finds a request's route.
+    pub table: router::Table,
+    /// By `RouteId`.
+    pub routes: Box<[Route]>,
+    /// By `UpstreamId`.
+    pub upstreams: Box<[Upstream]>,
+    /// By `ShardMapId`.
+    pub shard_maps: Box<[shard::Map]>,
+    /// TLS settings of `config.listeners`, in their order.
+    pub tls: Box<[Option<Arc<ServerConfig>>]>,
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its requests go.
+    pub target: Target,
+    /// How it caches, if it does.
+    pub cache: Option<CacheRule>,
+    /// Its counters.
+    pub metrics: Arc<metrics::Route>,
+}
+
+/// An upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Chooses endpoints.
+    pub pool: Pool,
+    /// Its counters.
+    pub metrics: Arc<metrics::Upstream>,
+    timeouts: model::UpstreamTimeouts,
+    max_idle: usize,
+    /// In member order.
+    endpoint_metrics: Box<[Arc<metrics::Endpoint>]>,
+}
+
+impl Upstream {
+    /// What exchanging with a member takes.
+    #[must_use]
+    pub fn target(&self, member: usize) -> upstream::Target<'_> {
+        upstream::Target {
+            endpoint: &self.pool.members()[member].endpoint,
+            timeouts: &self.timeouts,
+            max_idle: self.max_idle,
+            metrics: &self.endpoint_metrics[member],
+            upstream_metrics: &self.metrics,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Whether any upstream has this endpoint.
+    #[must_use]
+    pub fn has_endpoint(&self, id: EndpointId) -> bool {
+        self.upstreams.iter().any(|upstream| {
+            upstream
+                .pool
+                .members()
+                .iter()
+                .any(|member| member.endpoint.id == id)
+        })
+    }
+
+    /// Counts an error of an endpoint that was found after its answer began.
+    pub fn count_error(&self, endpoint: &Endpoint, worker: usize, reason: ProxyError) {
+        if let Some(upstream) = self.upstreams.iter().find(|u| u.name == endpoint.upstream) {
+            upstream.metrics.worker(worker).error(reason);
+        }
+    }
+}
