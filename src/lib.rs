@@ -4,15 +4,19 @@
 //! beside it are what the stations use. `app` joins them, `cli` is the command line. See
 //! `ARCHITECTURE.md` for the two planes, the road and the arrows between rooms.
 
+pub mod admin;
+pub mod app;
 pub mod balancer;
 pub mod body;
 pub mod cache;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod health;
 pub mod metrics;
 pub mod net;
 pub mod proxy;
+pub mod reload;
 pub mod router;
 pub mod server;
 pub mod shard;

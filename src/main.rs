@@ -1,3 +1,7 @@
-//! Not here yet.
+//! The `headgate` binary: the command line and nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headgate::cli::main()
+}

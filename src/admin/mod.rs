@@ -1,0 +1,245 @@
+//! The operators' listener: metrics, probes of the process, and what runs.
+//!
+//! | request            | answer                                                              |
+//! |--------------------|---------------------------------------------------------------------|
+//! | `GET /`            | this table                                                          |
+//! | `GET /metrics`     | Prometheus text                                                     |
+//! | `GET /livez`       | 200 while the control plane runs                                    |
+//! | `GET /readyz`      | 200 while requests are taken, 503 while starting or draining        |
+//! | `GET /api/config`  | the config in force, secrets redacted, and the last failed reload   |
+//! | `GET /api/upstreams` | endpoints with state, reason, weight, requests in flight          |
+//! | `POST /api/reload` | reads the config file again; 200, or 422 with what is wrong         |
+//!
+//! Runs on the control plane, on its own address, loopback by default. A connection carries one
+//! request and has one deadline, so that clients that hang cannot shut the others out for long.
+//! Invariant: nothing here is on a request's road, and nothing that changes something can be set off
+//! by a page in a browser.
+
+mod control;
+mod views;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+
+use crate::metrics::{self, Metrics};
+use crate::reload::{Apply, Reloader};
+use crate::snapshot::Live;
+
+/// Operators' connections at once; more wait to be accepted.
+const CONNECTIONS: usize = 256;
+/// For a whole connection: its request, and reading the answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause after a failed accept.
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// What the views look at.
+#[derive(Debug)]
+pub struct State<A> {
+    metrics: Arc<Metrics>,
+    reloader: Rc<Reloader<A>>,
+    ready: Cell<bool>,
+}
+
+impl<A: Apply> State<A> {
+    /// A process that is not ready yet.
+    #[must_use]
+    pub fn new(live: &Live, reloader: Rc<Reloader<A>>) -> Self {
+        Self {
+            metrics: Arc::clone(&live.metrics),
+            reloader,
+            ready: Cell::new(false),
+        }
+    }
+
+    /// What `/readyz` says from now on.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(ready);
+    }
+
+    /// Loads configs.
+    #[must_use]
+    pub fn reloader(&self) -> &Reloader<A> {
+        &self.reloader
+    }
+}
+
+type Reply = Response<Full<Bytes>>;
+
+/// Serves operators on `listener` for as long as the control plane runs.
+pub async fn serve<A: Apply + 'static>(listener: std::net::TcpListener, state: Rc<State<A>>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the admin listener cannot be served");
+            return;
+        }
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // Never closed, so that a place always comes.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(BACK_OFF).await;
+            continue;
+        };
+        let state = Rc::clone(&state);
+        tokio::task::spawn_local(async move {
+            let service = service_fn(|request| {
+                let state = Rc::clone(&state);
+                async move { Ok::<_, Infallible>(answer(&state, &request).await) }
+            });
+            converse(stream, service).await;
+            drop(place);
+        });
+    }
+}
+
+/// One request and its answer.
+async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S)
+where
+    S: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        // The deadline below holds for the head as well.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(PATIENCE, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended"),
+        Err(_) => tracing::debug!("an admin connection took too long"),
+    }
+}
+
+async fn answer<A: Apply>(state: &State<A>, request: &Request<Incoming>) -> Reply {
+    let path = request.uri().path();
+    let allowed: &[Method] = match path {
+        "/" | "/metrics" | "/livez" | "/readyz" | "/api/config" | "/api/upstreams" => {
+            &[Method::GET, Method::HEAD]
+        }
+        "/api/reload" => &[Method::POST],
+        _ => return text(StatusCode::NOT_FOUND, "there is nothing here; see GET /\n"),
+    };
+    if !allowed.contains(request.method()) {
+        let mut reply = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "the method is not allowed here\n",
+        );
+        let allow = if allowed.contains(&Method::GET) {
+            "GET, HEAD"
+        } else {
+            "POST"
+        };
+        reply
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(allow));
+        return reply;
+    }
+    match path {
+        "/metrics" => body(
+            StatusCode::OK,
+            metrics::CONTENT_TYPE,
+            state.metrics.render(),
+        ),
+        "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if state.ready.get() => text(StatusCode::OK, "ready\n"),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/api/config" => json(StatusCode::OK, &views::config(&state.reloader.state())),
+        "/api/upstreams" => json(StatusCode::OK, &views::upstreams(&state.reloader.current())),
+        "/api/reload" => control::reload(state, request).await,
+        _ => text(StatusCode::OK, views::INDEX),
+    }
+}
+
+fn body(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(text.into()));
+    *reply.status_mut() = status;
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    reply
+        .headers_mut()
+        .insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    reply
+}
+
+fn text(status: StatusCode, text: &'static str) -> Reply {
+    body(status, "text/plain; charset=utf-8", text)
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Reply {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    body(status, "application/json", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    /// Of the paused clock.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// Serves a client that has sent this and reads nothing, and says how long it took.
+    async fn serve_one(sent: &str, answer: &'static str) -> Duration {
+        let (mut client, server) = tokio::io::duplex(256);
+        client.write_all(sent.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let service = service_fn(|_| async { Ok(text(StatusCode::OK, answer)) });
+        timeout(LONG, converse(server, service)).await.unwrap();
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_hangs_is_left_at_the_deadline() {
+        const BIG: &str = match std::str::from_utf8(&[b'x'; 4096]) {
+            Ok(text) => text,
+            Err(_) => "",
+        };
+        for (sent, answer) in [
+            ("", "never asked for"),
+            ("GET / HT", "never asked for"),
+            ("GET / HTTP/1.1\r\nhost: h\r\n\r\n", BIG),
+        ] {
+            assert_eq!(serve_one(sent, answer).await, PATIENCE, "{sent:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_carries_one_request() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let request = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+        client.write_all(&request.repeat(2)).await.unwrap();
+        let service = service_fn(|_| async { Ok(text(StatusCode::OK, "once")) });
+
+        converse(server, service).await;
+
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.matches("once").count(), 1, "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}

@@ -1,0 +1,202 @@
+//! Joins the rooms: what starts, in which order, and how it all stops.
+//!
+//! Start: limits of the process, config, live state, first snapshot, sockets, access log, workers,
+//! then the control plane (prober, admin, signals) on the calling thread. Stop: readiness fails,
+//! listeners close, requests finish within `timeouts.shutdown`, logs are written out. Invariant: the
+//! control plane never runs on a worker, and no worker ever waits for it.
+
+mod gauges;
+mod limits;
+mod listeners;
+mod signals;
+mod worker;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::Instant;
+
+use crate::config::{self, Loaded};
+use crate::health::Prober;
+use crate::metrics::Metrics;
+use crate::proxy::access_log::Writer;
+use crate::reload::Reloader;
+use crate::snapshot::{self, Live, Snapshot};
+use crate::{admin, net};
+
+use listeners::Listeners;
+use signals::Signals;
+use worker::Workers;
+
+/// How long the access log may take to be written out at the end.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a caller may decide besides the config file.
+#[derive(Default)]
+pub struct Options {
+    /// Writes an access log like this instead of the one that the config asks for.
+    pub access_log: Option<config::model::AccessLog>,
+    /// Is told the addresses once everything listens.
+    pub ready: Option<OnReady>,
+}
+
+/// Is told where everything listens.
+pub type OnReady = Box<dyn FnOnce(&Ready) + Send>;
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("access_log", &self.access_log)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a running Headgate listens.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Public addresses, in the order of the config.
+    pub listeners: Vec<SocketAddr>,
+    /// The operators' address.
+    pub admin: SocketAddr,
+}
+
+/// Reads the config at `path` and serves until told to stop. Blocks the calling thread.
+///
+/// # Errors
+/// When the config is wrong or something cannot be opened; nothing is served then.
+pub fn run(path: &Path, options: Options) -> Result<()> {
+    let loaded = config::load(path)?;
+    serve(path, &loaded, options)
+}
+
+/// Serves a config that is loaded already, see `run`.
+///
+/// # Errors
+/// When something cannot be opened or a certificate cannot be used.
+pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
+    let began = Instant::now();
+    let control = Builder::new_current_thread()
+        .enable_all()
+        .thread_name("headgate-blocking")
+        .build_local(LocalOptions::default())
+        .context("the control plane cannot start")?;
+    // From here on a signal is for us, however early it comes.
+    let mut signals = control.block_on(async { Signals::catch() })?;
+    limits::raise_descriptors();
+    let mut config = loaded.config.clone();
+    if let Some(access_log) = options.access_log {
+        config.access_log = access_log;
+    }
+    let config = Arc::new(config);
+    let workers = config.workers.get();
+    let live = Live::new(&config.cache, workers, random_key()?);
+    let snapshot = control.block_on(first_snapshot(&config, &live, &mut signals))?;
+    let current = Arc::new(ArcSwap::from_pointee(snapshot));
+    let sockets = listeners::open(&config.listeners, workers, &[])?;
+    let admin = net::listen::group(config.admin.address, 1, &[])?;
+    let log = Writer::start(&config.access_log, Arc::clone(&live.metrics))
+        .context("the access log cannot be opened")?;
+
+    let ready = Ready {
+        listeners: sockets.iter().map(listeners::Sockets::address).collect(),
+        admin: admin
+            .first()
+            .and_then(|l| l.local_addr().ok())
+            .unwrap_or(config.admin.address),
+    };
+    count_panics(&live.metrics);
+    let workers = Workers::start(workers, &live, &current, began, log.as_ref())?;
+    gauges::register(&live, &current);
+    let outcome = control.block_on(async {
+        let prober = Prober::new(tokio::runtime::Handle::current());
+        let listeners = Listeners::new(&workers, &live, prober, sockets, &current.load());
+        let reloader = Rc::new(Reloader::new(path, &live, listeners, &current, loaded));
+        let state = Rc::new(admin::State::new(&live, reloader));
+        for listener in admin {
+            tokio::task::spawn_local(admin::serve(listener, Rc::clone(&state)));
+        }
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"), workers = workers.count(),
+            listeners = ?ready.listeners, admin = %ready.admin, "headgate is ready"
+        );
+        state.set_ready(true);
+        if let Some(tell) = options.ready {
+            tell(&ready);
+        }
+        let reopen = || {
+            if let Some(log) = &log {
+                log.reopen();
+            }
+        };
+        signals.obey_until_stop(state.reloader(), reopen).await;
+        state.set_ready(false);
+        drain(
+            &workers,
+            current.load().config.timeouts.shutdown,
+            &mut signals,
+        )
+        .await;
+        anyhow::Ok(())
+    });
+    // The control plane holds the other ends of the workers' commands.
+    control.shutdown_background();
+    workers.join();
+    if let Some(log) = log
+        && !log.finish(LOG_PATIENCE)
+    {
+        tracing::warn!("the access log could not be written out");
+    }
+    outcome
+}
+
+/// Lets requests finish, for as long as the config allows and nobody insists.
+async fn drain(workers: &Workers, patience: Duration, signals: &mut Signals) {
+    tracing::info!(
+        seconds = patience.as_secs_f64(),
+        "stopping: requests may finish"
+    );
+    workers.drain();
+    tokio::select! {
+        () = workers.drained() => tracing::info!("stopped: every request has finished"),
+        () = tokio::time::sleep(patience) => tracing::warn!("stopped: time was up, requests were cut"),
+        () = signals.stop() => tracing::warn!("stopped at once: requests were cut"),
+    }
+}
+
+/// Compiles the first config. Names are resolved there, which may take long: a signal ends it.
+async fn first_snapshot(
+    config: &Arc<config::model::Config>,
+    live: &Arc<Live>,
+    signals: &mut Signals,
+) -> Result<Snapshot> {
+    let (config, live) = (Arc::clone(config), Arc::clone(live));
+    let compiling = tokio::task::spawn_blocking(move || snapshot::compile(&config, &live, 1));
+    tokio::select! {
+        compiled = compiling => Ok(compiled??),
+        () = signals.stop() => anyhow::bail!("stopped while starting"),
+    }
+}
+
+/// A panic costs one request: it is counted and logged, and its task is gone.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::clone(metrics);
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.control().panicked();
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(%backtrace, "panicked: {panic}");
+    }));
+}
+
+fn random_key() -> Result<[u8; 32]> {
+    let mut key = [0; 32];
+    aws_lc_rs::rand::fill(&mut key)
+        .ok()
+        .context("the system has no randomness")?;
+    Ok(key)
+}

@@ -1,0 +1,58 @@
+//! `headgate check`: what is wrong with a config, or what is in it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::errors::LoadError;
+use crate::config::{self, model};
+
+use super::{complain, say};
+
+/// Prints the findings. Success means that a process would start with this file.
+pub(super) fn check(path: &Path) -> ExitCode {
+    match config::load(path) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                complain(format_args!("{warning}\n"));
+            }
+            let summary = summary(&loaded.config);
+            say(format_args!("{}: ok: {summary}", path.display()));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error as an operator should read it: every diagnostic and their number.
+pub(super) fn explain(error: &LoadError) -> String {
+    match error {
+        LoadError::Invalid(found) => {
+            let count = found.0.len();
+            format!(
+                "{found}\n\n{count} error{} found",
+                if count == 1 { "" } else { "s" }
+            )
+        }
+        LoadError::Read { .. } => format!("error: {}", crate::reload::explain(error)),
+    }
+}
+
+fn summary(config: &model::Config) -> String {
+    let endpoints: usize = config
+        .upstreams
+        .iter()
+        .map(|upstream| upstream.endpoints.len())
+        .sum();
+    [
+        (config.listeners.len(), "listener"),
+        (config.routes.len(), "route"),
+        (config.upstreams.len(), "upstream"),
+        (endpoints, "endpoint"),
+        (config.shard_maps.len(), "shard map"),
+    ]
+    .map(|(count, noun)| format!("{count} {noun}{}", if count == 1 { "" } else { "s" }))
+    .join(", ")
+}
