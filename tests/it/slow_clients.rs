@@ -1,0 +1,208 @@
+//! Clients that take their time: they are closed at their deadlines and hold nobody up.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use tokio::time::interval;
+
+use crate::harness::{Client, Config, Gate, Origin, Reply, Request};
+
+const CLOSED: &str = "headgate_connections_closed_total";
+
+async fn gate(origin: &Origin, timeouts: &str) -> Gate {
+    let config = Config::to(&[origin])
+        .one_worker()
+        .top(&format!("timeouts: {{ {timeouts} }}"));
+    Gate::start(&config).await
+}
+
+/// Whether others are served while these wait.
+async fn is_served(gate: &Gate) {
+    for _ in 0..10 {
+        gate.get("/other").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_is_closed_while_others_are_served() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "header: 200ms").await;
+
+    let mut silent = gate.client().await;
+    is_served(&gate).await;
+
+    silent.until_closed().await;
+    gate.until(CLOSED, &[("reason", "header_timeout")], 1.0)
+        .await;
+    assert_eq!(origin.requests("*"), 10);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_half_a_head_is_closed_while_others_are_served() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "header: 200ms").await;
+
+    let mut half = gate.client().await;
+    half.write("GET /half HTTP/1.1\r\nhost: sh").await;
+    is_served(&gate).await;
+
+    half.until_closed().await;
+    gate.until(CLOSED, &[("reason", "header_timeout")], 1.0)
+        .await;
+    assert_eq!(origin.requests("/half"), 0);
+}
+
+/// Sends byte after byte until the peer has enough of it.
+async fn drip(client: &mut Client, bytes: &[u8]) {
+    let mut pace = interval(Duration::from_millis(20));
+    for byte in bytes.iter().cycle() {
+        pace.tick().await;
+        if client.try_write(&[*byte]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_byte_by_byte_does_not_put_its_deadline_off() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "header: 300ms").await;
+
+    let mut dripping = gate.client().await;
+    dripping.write("GET /drip HTTP/1.1\r\nx-slow: ").await;
+    tokio::join!(drip(&mut dripping, b"a"), is_served(&gate));
+
+    gate.until(CLOSED, &[("reason", "header_timeout")], 1.0)
+        .await;
+    assert_eq!(origin.requests("/drip"), 0);
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_head_holds_for_later_requests_too() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "header: 200ms").await;
+
+    let mut client = gate.client().await;
+    client.get("/first").await.expect(200);
+    client.write("GET /second HTTP/1.1\r\n").await;
+
+    client.until_closed().await;
+    gate.until(CLOSED, &[("reason", "header_timeout")], 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_connection_without_requests_is_closed_after_its_idle_time() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "idle: 200ms").await;
+
+    let mut client = gate.client().await;
+    client.get("/").await.expect(200);
+
+    assert_eq!(client.until_closed().await, b"");
+    gate.until(CLOSED, &[("reason", "idle_timeout")], 1.0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_is_cut() {
+    const TOTAL: usize = 64 * 1024 * 1024;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let origin = Origin::start("a")
+        .await
+        .on("/big", move |_| Reply::new(200).flood(TOTAL, &taken));
+    let gate = gate(&origin, "body_idle: 200ms, min_rate: 64KiB").await;
+
+    let mut slow = gate.begin(&Request::get("/big")).await;
+    is_served(&gate).await;
+
+    gate.until(CLOSED, &[("reason", "slow_reader")], 1.0).await;
+    gate.until("headgate_http_in_flight_requests", &[], 0.0)
+        .await;
+    let read = slow.until_closed().await.len();
+    assert!(read < TOTAL, "{read}");
+    // What was left of the answer is not for the next request.
+    origin.until_open(1).await;
+    gate.get("/other").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_a_request_timeout_and_its_upstream_connection_is_not_kept() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "body_idle: 200ms").await;
+
+    let mut slow = gate.client().await;
+    slow.write("POST /up HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n0123456789")
+        .await;
+    origin.until_asked("/up", 1).await;
+    is_served(&gate).await;
+
+    slow.answer().await.problem(408);
+    slow.until_closed().await;
+    gate.get("/next").await.expect(200);
+    let (up, next) = (origin.last("/up"), origin.last("/next"));
+    assert!(!up.whole && up.body.len() < 100, "{up:?}");
+    assert_ne!(up.connection, next.connection);
+}
+
+#[tokio::test]
+async fn a_body_whose_chunks_are_broken_is_a_bad_request_and_reaches_nobody_whole() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "body_idle: 60s").await;
+
+    let mut client = gate.client().await;
+    let head = "POST /up HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    client.write(&format!("{head}5\r\nhello\r\n")).await;
+    origin.until_asked("/up", 1).await;
+    client.write("zz\r\n").await;
+
+    client.answer().await.problem(400);
+    client.until_closed().await;
+    assert!(!origin.last("/up").whole);
+}
+
+#[tokio::test]
+async fn a_body_below_the_least_rate_is_a_request_timeout_too() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "body_idle: 200ms, min_rate: 10KiB").await;
+
+    let mut slow = gate.client().await;
+    slow.write("POST /up HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n")
+        .await;
+    let mut pace = interval(Duration::from_millis(20));
+    let answer = loop {
+        tokio::select! {
+            answer = slow.answer() => break answer,
+            _ = pace.tick() => {}
+        }
+        if slow.try_write(b"drip").await.is_err() {
+            break slow.answer().await;
+        }
+    };
+
+    answer.problem(408);
+    assert!(!origin.last("/up").whole);
+}
+
+#[tokio::test]
+async fn a_hundred_silent_clients_cost_little_memory_and_no_service() {
+    let origin = Origin::start("a").await;
+    let gate = gate(&origin, "header: 60s").await;
+    is_served(&gate).await;
+    let (before, _) = gate.memory();
+
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        let mut client = gate.client().await;
+        client.write("GET / HTTP/1.1\r\nhost: ").await;
+        silent.push(client);
+    }
+    gate.until("headgate_connections_open", &[], 100.0).await;
+    is_served(&gate).await;
+
+    let (now, _) = gate.memory();
+    assert!(
+        now < before + 100 * 64 * 1024,
+        "grew from {before} to {now} bytes"
+    );
+}
