@@ -1,3 +1,148 @@
-//! Not here yet.
+//! The parts of a request's road that every request pays for, each by itself: finding a route,
+//! picking an endpoint, and a cache hit from look-up to answer's head.
+//!
+//! Run with `cargo bench --bench hot_parts`. Figures are of one core and only tell one version of
+//! the code from another; `compare` is what compares with others.
 
-fn main() {}
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot start should say so and stop"
+)]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use headgate::balancer::{Member, Pool, Registry};
+use headgate::cache::{self, Cache, Lookup, Started};
+use headgate::config::model::{Balance, CacheRule, CacheStore, Config};
+use headgate::config::units::ByteSize;
+use headgate::{config, health, router};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
+
+/// A config of `count` routes by host and prefix, and one with captures.
+fn config(count: usize) -> Config {
+    let mut text = String::from(
+        "listeners: [{ address: 127.0.0.1:0 }]\nupstreams: { shop: { endpoints: [127.0.0.1:9] } }\nroutes:\n",
+    );
+    for index in 0..count {
+        text.push_str(&format!(
+            "  - {{ name: r{index}, match: {{ host: h{}.example, path_prefix: /p{index} }}, upstream: shop }}\n",
+            index % 100
+        ));
+    }
+    text.push_str(
+        "  - { name: orders, match: { path: \"/users/{user}/orders/{order}\" }, upstream: shop }\n",
+    );
+    config::parse(&text, Path::new("bench.yaml"))
+        .unwrap()
+        .config
+}
+
+fn routing(criterion: &mut Criterion) {
+    let headers = HeaderMap::new();
+    for count in [1, 10_000] {
+        let table = router::Table::new(&config(count).routes);
+        let find = |host, path| {
+            table.find(&router::Request {
+                method: &Method::GET,
+                host,
+                path,
+                query: None,
+                headers: &headers,
+            })
+        };
+        criterion.bench_function(&format!("route by prefix, {count} routes"), |bencher| {
+            bencher.iter(|| find(black_box("h0.example"), black_box("/p0/some/where")).unwrap());
+        });
+        criterion.bench_function(&format!("route by captures, {count} routes"), |bencher| {
+            bencher.iter(|| find(black_box("shop.example"), black_box("/users/42/orders/7")));
+        });
+    }
+}
+
+fn picking(criterion: &mut Criterion) {
+    for balance in [
+        Balance::LeastConnections,
+        Balance::RoundRobin,
+        Balance::Random,
+    ] {
+        for count in [3, 50] {
+            let (endpoints, health) = (Registry::default(), health::Registry::default());
+            let upstream: Arc<str> = "shop".into();
+            let members = (0..count)
+                .map(|index| {
+                    let address: Arc<str> = format!("127.0.0.1:{}", 9000 + index).into();
+                    let socket = address.parse().unwrap();
+                    Member {
+                        endpoint: endpoints.endpoint(&upstream, &address, socket),
+                        status: health.status(&upstream, &address, None),
+                        weight: 1,
+                    }
+                })
+                .collect();
+            let pool = Pool::new(balance, members, None);
+            criterion.bench_function(&format!("pick {balance:?}, {count} endpoints"), |bencher| {
+                bencher.iter(|| pool.pick(std::iter::empty(), None, black_box(1)).unwrap());
+            });
+        }
+    }
+}
+
+fn cache_hit(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let store = CacheStore {
+        memory: ByteSize(64 << 20),
+        max_object: ByteSize(1 << 20),
+    };
+    let cache = Cache::new(&store);
+    let rule = CacheRule { default_ttl: None };
+    let mut asked = HeaderMap::new();
+    asked.insert("host", HeaderValue::from_static("shop.example"));
+    asked.insert("accept", HeaderValue::from_static("*/*"));
+    let request = cache::Request {
+        source: "shop",
+        method: &Method::GET,
+        scheme: "http",
+        host: b"shop.example",
+        path_and_query: "/products/1",
+        headers: &asked,
+    };
+    let mut scratch = Vec::new();
+    let Lookup::Fill(permit) = cache.look_up(&rule, &request, Instant::now(), &mut scratch) else {
+        unreachable!("nothing is stored yet")
+    };
+    let mut head = HeaderMap::new();
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("cache-control", "max-age=3600"),
+        ("etag", "\"1\""),
+        ("content-length", "1024"),
+        ("via", "1.1 headgate"),
+    ] {
+        head.insert(name, HeaderValue::from_static(value));
+    }
+    let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+    let Started::Filling(mut filler) = permit.start(StatusCode::OK, &head, Some(1024), now, wall)
+    else {
+        unreachable!("the answer may be stored")
+    };
+    runtime
+        .block_on(filler.push(&vec![b'x'; 1024].into()))
+        .unwrap();
+    filler.finish();
+    criterion.bench_function("cache hit, 1 kB", |bencher| {
+        bencher.iter(|| match cache.look_up(&rule, &request, now, &mut scratch) {
+            Lookup::Hit(hit) => hit.into_parts(now),
+            other => unreachable!("{other:?}"),
+        });
+    });
+}
+
+criterion_group!(hot_parts, routing, picking, cache_hit);
+criterion_main!(hot_parts);
