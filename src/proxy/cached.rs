@@ -12,7 +12,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::cache::{self, HitBody, Lookup, Outcome, Permit, Revalidated, Started, Waiter};
+use crate::cache::{
+    self, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated, Started, Uncacheable,
+    Waiter,
+};
 use crate::clock;
 use crate::config::model::{CacheRule, UpstreamId};
 use crate::metrics::CacheResult;
@@ -39,6 +42,10 @@ pub(super) async fn look_up(
     body: Incoming,
 ) -> Result<Response<Stream>, Reject> {
     let mut failures = 0;
+    let mut alone = Refusal {
+        reason: Uncacheable::Vary,
+        forward: Forward::VaryMiss,
+    };
     for round in 0..ROUNDS {
         let now = if round == 0 {
             context.began
@@ -66,7 +73,10 @@ pub(super) async fn look_up(
         };
         match wait(context, waiter, lead).await? {
             Waited::Answer(answer) => return Ok(answer),
-            Waited::Alone => break,
+            Waited::Alone(refusal) => {
+                alone = refusal;
+                break;
+            }
             Waited::ForAnother => {}
             Waited::Failed => {
                 failures += 1;
@@ -77,7 +87,10 @@ pub(super) async fn look_up(
         }
     }
     context.cache = Some(CacheResult::Miss);
-    forward::straight(context, &Order::new(context, upstream), body).await
+    let order = Order::new(context, upstream);
+    let mut answer = forward::straight(context, &order, body).await?;
+    alone.annotate(answer.headers_mut());
+    Ok(answer)
 }
 
 fn find(
@@ -142,7 +155,7 @@ enum Waited {
     /// An answer for this request.
     Answer(Response<Stream>),
     /// The answer is not to be shared: this request goes for itself.
-    Alone,
+    Alone(Refusal),
     /// The answer is for requests with other nominated fields: look up again.
     ForAnother,
     /// The fetch failed: look up again.
@@ -182,7 +195,7 @@ async fn wait(
             refusal.annotate(answer.headers_mut());
             Waited::Answer(answer)
         }
-        (Outcome::Released(_), None) => Waited::Alone,
+        (Outcome::Released(refusal), None) => Waited::Alone(refusal),
         (Outcome::Varies, _) => Waited::ForAnother,
         (Outcome::Failed, result) if leads => Waited::Answer(result.unwrap_or(Err(Reject::Fetch))?),
         (Outcome::Failed, _) => Waited::Failed,

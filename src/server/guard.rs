@@ -32,8 +32,7 @@ use crate::metrics::CloseReason;
 use crate::net::deadline::{Deadlines, Timer};
 use crate::net::stream::Stream;
 
-/// How long a connection idles before it is laid to rest: a busy client's never is, and waking costs
-/// less than a microsecond.
+/// How long a connection idles before it is laid to rest: a busy client's never is.
 const REST: Duration = Duration::from_millis(100);
 
 /// How long, and for how many bytes, a connection is read after the answer to an upload that was not

@@ -649,3 +649,28 @@ async fn those_who_wait_for_a_fetch_that_fails_try_once_more_together_and_then_g
     // Each fetch is a GET, which is sent on a fresh connection or to another endpoint at most once.
     assert!(origin.requests("/p") <= 4 * 2, "{}", origin.requests("/p"));
 }
+
+#[tokio::test]
+async fn those_who_waited_for_an_answer_that_is_not_to_be_shared_go_alone_and_are_told_why() {
+    let open = Latch::new();
+    let wait = open.clone();
+    let origin = Origin::start("a").await.on("/p", move |_| {
+        Reply::ok("mine")
+            .header("cache-control", "private")
+            .after(&wait)
+    });
+    let gate = Gate::start(&Config::cached(&[&origin])).await;
+
+    let mut first = gate.begin(&Request::get("/p")).await;
+    origin.until_asked("/p", 1).await;
+    let mut second = gate.begin(&Request::get("/p")).await;
+    gate.until("headgate_http_in_flight_requests", &[], 2.0)
+        .await;
+    open.open();
+
+    for client in [&mut first, &mut second] {
+        let answer = client.answer().await.expect(200);
+        assert_eq!(answer.cache(), "headgate; fwd=uri-miss; detail=private");
+    }
+    assert_eq!(origin.requests("/p"), 2);
+}

@@ -129,14 +129,46 @@ fn a_connection_at_rest_answers_its_next_request_and_ends_when_its_idle_time_is_
 }
 
 #[test]
-fn a_connection_gives_its_buffers_back_only_when_it_idles() {
+fn an_idle_connection_gives_hypers_half_back_and_keeps_what_was_read_already() {
+    run(|| async {
+        let mut bench = Bench::new().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
+        let (stream, address) = accepted.unwrap();
+        bench.client = client.unwrap();
+
+        let shared = Rc::clone(&bench.shared);
+        let stretch = tokio::task::spawn_local(async move {
+            let watch = Watch::new(LIMITS, &shared.deadlines);
+            let peer = Rc::new(Peer::new(address, local, false, 1));
+            let stream = Stream::Plain(Socket::new(stream, &shared.batch));
+            shared.converse(stream, Bytes::new(), &peer, &watch).await
+        });
+        bench
+            .send("GET /one HTTP/1.1\r\nhost: a\r\n\r\nGET /two HT")
+            .await;
+        bench.read_until("/one").await;
+        bench.pass(Duration::from_millis(50)).await;
+        assert!(!stretch.is_finished(), "not yet");
+        bench.pass(Duration::from_millis(500)).await;
+        assert!(stretch.is_finished(), "it keeps hyper's buffers");
+        match stretch.await.unwrap() {
+            Turn::Idle(_, unread) => assert_eq!(unread, "GET /two HT"),
+            Turn::Ended(reason) => panic!("{reason}"),
+        }
+    });
+}
+
+#[test]
+fn a_head_that_came_in_two_halves_around_a_rest_is_answered() {
     run(|| async {
         let mut bench = Bench::new().await;
         bench
             .send("GET /one HTTP/1.1\r\nhost: a\r\n\r\nGET /two HT")
             .await;
         bench.read_until("/one").await;
-        // Half of the next head is here: it is kept, and its own deadline runs.
+        // Its own deadline runs meanwhile.
         bench.pass(Duration::from_millis(1500)).await;
         bench.send("TP/1.1\r\nhost: a\r\n\r\n").await;
         bench.read_until("/two").await;
