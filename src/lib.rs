@@ -4,6 +4,7 @@
 //! beside it are what the stations use. `app` joins them, `cli` is the command line. See
 //! `ARCHITECTURE.md` for the two planes, the road and the arrows between rooms.
 
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod balancer;
@@ -12,7 +13,11 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod encode;
+pub mod files;
 pub mod health;
+pub mod http1;
+pub mod http2;
 pub mod metrics;
 pub mod net;
 pub mod proxy;

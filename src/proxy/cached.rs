@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::body::Inbound;
 use crate::cache::{
     self, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated, Started, Uncacheable,
     Waiter,
@@ -39,7 +39,7 @@ pub(super) async fn look_up(
     rule: &CacheRule,
     host: &str,
     upstream: UpstreamId,
-    body: Incoming,
+    body: Inbound,
 ) -> Result<Response<Stream>, Reject> {
     let mut failures = 0;
     let mut alone = Refusal {

@@ -20,11 +20,11 @@ use std::sync::Arc;
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::balancer::{EndpointId, Picked};
+use crate::body::Inbound;
 use crate::config::model::{Target, UpstreamId};
 use crate::metrics::ProxyError;
 use crate::router;
@@ -100,7 +100,7 @@ impl Order {
 pub(super) async fn straight(
     context: &mut Context,
     order: &Order,
-    body: Incoming,
+    body: Inbound,
 ) -> Result<Response<Stream>, Reject> {
     let body = RequestBody::new(body, order.worker.deadlines(), order.view.pace);
     let sent = send(order, |_| {}, body).await;

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 
+use crate::body::Inbound;
 use crate::router;
-use crate::wire::Peer;
+use crate::wire::{Early, Fault, Peer};
 
 use super::context::Context;
 use super::forward::{self, Order};
@@ -19,7 +19,8 @@ use super::{cached, normalize, respond};
 pub(super) async fn handle(
     worker: Rc<Worker>,
     peer: Rc<Peer>,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
+    _early: Option<Rc<dyn Early>>,
 ) -> Response<Outbound> {
     let (head, body) = request.into_parts();
     let mut context = Context::begin(worker, peer, head);
@@ -29,7 +30,14 @@ pub(super) async fn handle(
     }
 }
 
-async fn road(context: &mut Context, body: Incoming) -> Result<Response<Stream>, Reject> {
+/// Answers what is no request: counted and logged like one.
+pub(super) fn refuse(worker: Rc<Worker>, peer: Rc<Peer>, fault: Fault) -> Response<Outbound> {
+    let (head, ()) = Request::new(()).into_parts();
+    let context = Context::begin(worker, peer, head);
+    respond::reject(context, &Reject::Fault(fault))
+}
+
+async fn road(context: &mut Context, body: Inbound) -> Result<Response<Stream>, Reject> {
     let request = Rc::clone(&context.request);
     let view = Rc::clone(&context.view);
 

@@ -7,7 +7,8 @@ use http::StatusCode;
 
 use crate::metrics::RejectReason;
 use crate::shard::{KeyError, Problem};
-use crate::upstream::{ClientFailure, ExchangeError, Fault};
+use crate::upstream::{self, ClientFailure, ExchangeError};
+use crate::wire::Fault;
 
 /// Why a request gets no answer from an upstream.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub(super) enum Reject {
     /// The request is ambiguous or not HTTP.
     #[error("{0}")]
     Malformed(&'static str),
+    /// What came is no request.
+    #[error("{0}")]
+    Fault(#[from] Fault),
     /// A method that Headgate does not pass on.
     #[error("the method is not supported")]
     Method,
@@ -40,10 +44,15 @@ pub(super) enum Reject {
 
 fn explain(error: &ExchangeError) -> &'static str {
     match (error.fault, is_timeout(error)) {
-        (Fault::Client(ClientFailure::TooSlow), _) => "the request body did not arrive in time",
-        (Fault::Client(ClientFailure::Broken), _) => "the request body is malformed or incomplete",
-        (Fault::Upstream, true) => "the server did not answer in time",
-        (Fault::Upstream, false) => "the server could not be reached or did not answer",
+        (upstream::Fault::Client(ClientFailure::TooSlow), _) => {
+            "the request body did not arrive in time"
+        }
+        (upstream::Fault::Client(ClientFailure::Broken), _) => {
+            "the request body is malformed or incomplete"
+        }
+        (upstream::Fault::Client(ClientFailure::TooLarge), _) => "the request body is too large",
+        (upstream::Fault::Upstream, true) => "the server did not answer in time",
+        (upstream::Fault::Upstream, false) => "the server could not be reached or did not answer",
     }
 }
 
@@ -60,16 +69,27 @@ impl Reject {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::ShardKey(_) => StatusCode::BAD_REQUEST,
+            Self::Fault(fault) => match fault {
+                Fault::Malformed(_) => StatusCode::BAD_REQUEST,
+                Fault::HeadTooLarge | Fault::TooManyFields => {
+                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+                }
+                Fault::TargetTooLong => StatusCode::URI_TOO_LONG,
+                Fault::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+                Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
+            },
             Self::Method => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fetch => StatusCode::BAD_GATEWAY,
             Self::Exchange(error) => match error.fault {
-                Fault::Client(ClientFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
-                Fault::Client(ClientFailure::Broken) => StatusCode::BAD_REQUEST,
-                Fault::Upstream if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
-                Fault::Upstream => StatusCode::BAD_GATEWAY,
+                upstream::Fault::Client(ClientFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+                upstream::Fault::Client(ClientFailure::Broken) => StatusCode::BAD_REQUEST,
+                upstream::Fault::Client(ClientFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+                upstream::Fault::Upstream if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
+                upstream::Fault::Upstream => StatusCode::BAD_GATEWAY,
             },
         }
     }
@@ -78,6 +98,15 @@ impl Reject {
     pub(super) fn reason(&self) -> RejectReason {
         match self {
             Self::Malformed(_) => RejectReason::Malformed,
+            Self::Fault(fault) => match fault {
+                Fault::Malformed(_) | Fault::UnknownCoding | Fault::Version => {
+                    RejectReason::Malformed
+                }
+                Fault::HeadTooLarge | Fault::TooManyFields | Fault::TargetTooLong => {
+                    RejectReason::HeaderTooLarge
+                }
+                Fault::Timeout => RejectReason::RequestTimeout,
+            },
             Self::Method => RejectReason::UpgradeRefused,
             Self::NoRoute => RejectReason::NoRoute,
             Self::ShardKey(error) if error.problem == Problem::Missing => {
@@ -88,10 +117,11 @@ impl Reject {
             Self::NoEndpoint => RejectReason::NoEndpoint,
             Self::Fetch => RejectReason::UpstreamFailed,
             Self::Exchange(error) => match error.fault {
-                Fault::Client(ClientFailure::TooSlow) => RejectReason::RequestTimeout,
-                Fault::Client(ClientFailure::Broken) => RejectReason::Malformed,
-                Fault::Upstream if is_timeout(error) => RejectReason::UpstreamTimeout,
-                Fault::Upstream => RejectReason::UpstreamFailed,
+                upstream::Fault::Client(ClientFailure::TooSlow) => RejectReason::RequestTimeout,
+                upstream::Fault::Client(ClientFailure::Broken) => RejectReason::Malformed,
+                upstream::Fault::Client(ClientFailure::TooLarge) => RejectReason::BodyTooLarge,
+                upstream::Fault::Upstream if is_timeout(error) => RejectReason::UpstreamTimeout,
+                upstream::Fault::Upstream => RejectReason::UpstreamFailed,
             },
         }
     }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::body::Inbound;
 use crate::cache::Cache;
 use crate::clock;
 use crate::metrics::{Metrics, WorkerCells};
@@ -21,7 +21,7 @@ use crate::net::deadline::Deadlines;
 use crate::snapshot::Snapshot;
 use crate::upstream::Pools;
 use crate::upstream::request_body::Pace;
-use crate::wire::{Handler, Peer};
+use crate::wire::{Early, Fault, Handler, Peer};
 
 use super::access_log;
 use super::{Outbound, handle};
@@ -176,8 +176,13 @@ impl Handler for Worker {
     fn handle(
         self: &Rc<Self>,
         peer: &Rc<Peer>,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
+        early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Outbound>> + 'static {
-        handle::handle(Rc::clone(self), Rc::clone(peer), request)
+        handle::handle(Rc::clone(self), Rc::clone(peer), request, early)
+    }
+
+    fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Outbound> {
+        handle::refuse(Rc::clone(self), Rc::clone(peer), fault)
     }
 }

@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::body::BoxError;
+use crate::body::{BodyFault, BoxError, Inbound};
 use crate::net::deadline::{Deadlines, Timer};
 
 /// A client sent its body too slowly, or not at all.
@@ -65,6 +64,8 @@ pub enum ClientFailure {
     TooSlow,
     /// It broke off, or its framing is wrong.
     Broken,
+    /// It is larger than the limit.
+    TooLarge,
 }
 
 /// A request body.
@@ -79,7 +80,7 @@ pub enum RequestBody {
 /// A body that comes from a client.
 #[derive(Debug)]
 pub struct Stream {
-    incoming: Incoming,
+    incoming: Inbound,
     timer: Timer,
     pace: Pace,
     window_began_at: u64,
@@ -89,7 +90,7 @@ pub struct Stream {
 impl RequestBody {
     /// Streams what the client sends, at no less than `pace`.
     #[must_use]
-    pub fn new(incoming: Incoming, deadlines: &Rc<Deadlines>, pace: Pace) -> Self {
+    pub fn new(incoming: Inbound, deadlines: &Rc<Deadlines>, pace: Pace) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
@@ -162,7 +163,10 @@ impl Stream {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                transfer.failure.set(Some(ClientFailure::Broken));
+                transfer.failure.set(Some(match error {
+                    BodyFault::TooLarge => ClientFailure::TooLarge,
+                    BodyFault::Malformed(_) | BodyFault::Incomplete => ClientFailure::Broken,
+                }));
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {

@@ -9,19 +9,26 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 
-use super::Peer;
+use crate::body::Inbound;
+
+use super::{Early, Fault, Peer};
 
 /// What answers requests.
 pub trait Handler: 'static {
     /// Body of an answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
 
-    /// Answers one request; never fails: a refusal is an answer too.
+    /// Answers one request; never fails: a refusal is an answer too. `early` takes informational
+    /// answers, if the client can read them. An answer of `101` to a request that offers a tunnel opens
+    /// it: its body is what goes to the client.
     fn handle(
         self: &Rc<Self>,
         peer: &Rc<Peer>,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
+        early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static;
+
+    /// The last answer of a connection whose client sent what is no request.
+    fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Self::Body>;
 }

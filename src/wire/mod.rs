@@ -4,12 +4,16 @@
 //! road reads it and never sees the socket. Invariant: everything else here is plain data of one
 //! worker (`!Send` cells at most), so neither side can block the other.
 
+mod early;
+mod fault;
 mod handler;
 
 use std::net::SocketAddr;
 
 use http::HeaderValue;
 
+pub use early::Early;
+pub use fault::Fault;
 pub use handler::Handler;
 
 /// The other end of a client connection.

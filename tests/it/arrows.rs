@@ -13,12 +13,19 @@ const TABLE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("metrics", &[]),
     ("config", &[]),
-    ("wire", &[]),
+    ("wire", &["body"]),
+    ("http1", &["body", "wire"]),
+    ("http2", &["body", "wire"]),
+    ("encode", &["config", "body"]),
+    ("files", &["config", "body", "metrics"]),
+    ("acme", &["config", "net", "clock", "metrics"]),
     ("net", &["config"]),
     ("router", &["config"]),
     (
         "server",
-        &["config", "net", "body", "wire", "metrics", "clock"],
+        &[
+            "config", "net", "body", "wire", "metrics", "clock", "http1", "http2",
+        ],
     ),
     ("health", &["config", "net", "body", "metrics", "clock"]),
     ("cache", &["config", "body", "metrics", "clock"]),
@@ -26,7 +33,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("balancer", &["config", "health", "metrics"]),
     (
         "upstream",
-        &["config", "net", "body", "balancer", "metrics"],
+        &[
+            "config", "net", "body", "balancer", "metrics", "http1", "http2",
+        ],
     ),
     (
         "snapshot",
@@ -39,7 +48,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "proxy",
         &[
             "body", "clock", "metrics", "config", "wire", "router", "health", "cache", "shard",
-            "balancer", "upstream", "snapshot",
+            "balancer", "upstream", "snapshot", "encode", "files",
         ],
     ),
     (
@@ -60,6 +69,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "body", "clock", "metrics", "config", "wire", "net", "router", "server", "health",
             "cache", "shard", "balancer", "upstream", "snapshot", "proxy", "reload", "admin",
+            "http1", "http2", "encode", "files", "acme",
         ],
     ),
     ("cli", &["config", "app"]),

@@ -23,6 +23,7 @@ use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use crate::body::{BodyFault, Inbound};
 use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::net::socket::{Batch, Socket};
@@ -143,7 +144,14 @@ impl<H: Handler> Shared<H> {
         let service = service_fn(|request: Request<Incoming>| {
             watch.exchange_begins(!request.body().is_end_stream());
             let watch = Rc::clone(watch);
-            let answer = self.handler.handle(peer, request);
+            let request = request.map(|body| {
+                if body.is_end_stream() {
+                    Inbound::empty()
+                } else {
+                    Inbound::body(FromHyper(body))
+                }
+            });
+            let answer = self.handler.handle(peer, request, None);
             async move { Ok::<_, Infallible>(answer.await.map(|body| Tracked { body, watch })) }
         });
         let guard = Guard::new(stream, watch, unread);
@@ -230,6 +238,31 @@ async fn handshake(
         Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
         Err(_) if watch.ended().is_some() => Err(CloseReason::TlsTimeout),
         Err(_) => Err(CloseReason::TlsHandshake),
+    }
+}
+
+/// A request's body as hyper reads it.
+struct FromHyper(Incoming);
+
+impl Body for FromHyper {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        Pin::new(&mut self.get_mut().0)
+            .poll_frame(cx)
+            .map_err(|_error| BodyFault::Incomplete)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }
 

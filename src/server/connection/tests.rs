@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, LocalSet};
@@ -12,6 +11,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use super::*;
 use crate::metrics::Metrics;
 use crate::net::deadline::TICK;
+use crate::wire::{Early, Fault};
 
 /// Answers every request with its path.
 struct Echo;
@@ -22,10 +22,15 @@ impl Handler for Echo {
     fn handle(
         self: &Rc<Self>,
         _peer: &Rc<Peer>,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
+        _early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Full<Bytes>>> + 'static {
         let path = request.uri().path().to_owned();
         async move { Response::new(Full::from(path)) }
+    }
+
+    fn refuse(self: &Rc<Self>, _peer: &Rc<Peer>, fault: Fault) -> Response<Full<Bytes>> {
+        Response::new(Full::from(fault.to_string()))
     }
 }
 

@@ -1,0 +1,1 @@
+//! Static files as a route target.
