@@ -189,6 +189,12 @@ impl Socket {
         self.outbox.pending.borrow().unsent().len()
     }
 
+    /// Closing it will reset it, so that what came before cannot be taken for all there is.
+    pub fn reset_when_dropped(&self) {
+        // Best effort: a socket that is gone already has nothing left to pretend.
+        let _told = self.read.as_ref().set_zero_linger();
+    }
+
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         // An error shows itself to whoever reads.

@@ -7,6 +7,7 @@
 
 mod fields;
 mod files;
+mod limits;
 mod patterns;
 mod routes;
 mod server;
@@ -42,6 +43,7 @@ pub(crate) fn convert(
         listeners,
         admin,
         timeouts,
+        limits,
         log,
         access_log,
         cache,
@@ -63,6 +65,7 @@ pub(crate) fn convert(
         workers: cx.workers(&workers, at),
         listeners: cx.listeners(listeners, at, &admin),
         timeouts: cx.client_timeouts(timeouts.0.unwrap_or_default(), at.field("timeouts")),
+        limits: cx.limits(limits.0.unwrap_or_default(), at.field("limits")),
         log: cx.log(log.0.unwrap_or_default(), at.field("log")),
         access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),
         cache: cx.cache_store(cache.0.unwrap_or_default(), at.field("cache")),

@@ -5,6 +5,8 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod limits;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::ByteSize;
+
+pub use limits::Limits;
 
 /// One whole configuration, proven consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Config {
     pub admin: Admin,
     /// Deadlines towards clients, and the drain time.
     pub timeouts: ClientTimeouts,
+    /// How much clients may send, and how often.
+    pub limits: Limits,
     /// Diagnostics log. Needs a restart to change.
     pub log: Log,
     /// Access log. Needs a restart to change.

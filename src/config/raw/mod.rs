@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) listeners: List<Listener>,
     pub(crate) admin: Lenient<Admin>,
     pub(crate) timeouts: Lenient<ClientTimeouts>,
+    pub(crate) limits: Lenient<Limits>,
     pub(crate) log: Lenient<Log>,
     pub(crate) access_log: Lenient<AccessLog>,
     pub(crate) cache: Lenient<CacheStore>,
@@ -69,6 +70,15 @@ pub(crate) struct ClientTimeouts {
     pub(crate) body_idle: Text,
     pub(crate) min_rate: Text,
     pub(crate) shutdown: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) header_bytes: Text,
+    pub(crate) headers: Whole,
+    pub(crate) uri_bytes: Text,
+    pub(crate) requests_per_connection: Whole,
 }
 
 #[derive(Debug, Default, Deserialize)]
