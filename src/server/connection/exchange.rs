@@ -271,7 +271,14 @@ impl<H: Handler> Shared<H> {
             connection,
         };
         self.with_date(|date| {
-            http1::encode_answer(out, parts.status, fields, plan.described, Some(date));
+            http1::encode_answer(
+                out,
+                asked.version,
+                parts.status,
+                fields,
+                plan.described,
+                Some(date),
+            );
         });
     }
 
