@@ -21,6 +21,7 @@ mod balancing;
 mod caching;
 mod check;
 mod demo;
+mod framing;
 mod health;
 mod pool;
 mod proxying;
