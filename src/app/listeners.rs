@@ -107,7 +107,8 @@ impl Listeners {
             targets.extend(upstream.pool.members().iter().map(|member| Target {
                 upstream: Arc::clone(&upstream.name),
                 address: Arc::clone(&member.endpoint.address),
-                socket: member.endpoint.socket,
+                socket: member.endpoint.socket.clone(),
+                hop: Arc::clone(&upstream.hop),
                 check: check.clone(),
                 status: Arc::clone(&member.status),
             }));

@@ -37,6 +37,7 @@ pub(crate) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const UPSTREAM_BODY_IDLE: Duration = Duration::from_secs(30);
 /// Below the 60 s after which common servers close, so that they rarely close on a request.
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(50);
+pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 /// One worker a core, or one where the number of cores cannot be learnt.
 pub(crate) fn workers() -> NonZeroUsize {

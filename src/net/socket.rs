@@ -1,4 +1,4 @@
-//! A TCP connection whose small writes leave in batches.
+//! A connection whose small writes leave in batches.
 //!
 //! A worker that wakes up finds many connections ready at once. Writing each answer as it is made
 //! wakes the peer's process for every one of them; so small messages are first gathered here, and
@@ -15,8 +15,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::transport::{ReadHalf, Transport, WriteHalf};
 
 /// Messages up to this size are gathered.
 const SMALL: usize = 4 * 1024;
@@ -89,7 +89,7 @@ impl Batch {
 /// What is to be sent on one connection.
 #[derive(Debug)]
 struct Outbox {
-    stream: RefCell<OwnedWriteHalf>,
+    stream: RefCell<WriteHalf>,
     pending: RefCell<Pending>,
     queued: Cell<bool>,
     failure: Cell<Option<io::ErrorKind>>,
@@ -157,10 +157,10 @@ impl Outbox {
     }
 }
 
-/// A TCP connection of one worker.
+/// A TCP or Unix connection of one worker.
 #[derive(Debug)]
 pub struct Socket {
-    read: OwnedReadHalf,
+    read: ReadHalf,
     outbox: Rc<Outbox>,
     batch: Rc<Batch>,
 }
@@ -168,8 +168,8 @@ pub struct Socket {
 impl Socket {
     /// Gathers the small writes of `stream` in `batch`.
     #[must_use]
-    pub fn new(stream: TcpStream, batch: &Rc<Batch>) -> Self {
-        let (read, write) = stream.into_split();
+    pub fn new(stream: impl Into<Transport>, batch: &Rc<Batch>) -> Self {
+        let (read, write) = stream.into().into_split();
         let outbox = Rc::new(Outbox {
             stream: RefCell::new(write),
             pending: RefCell::default(),
@@ -192,7 +192,15 @@ impl Socket {
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         // An error shows itself to whoever reads.
-        self.read.as_ref().poll_read_ready(cx).map(drop)
+        self.read.poll_read_ready(cx).map(drop)
+    }
+
+    /// What can be read at once, into `buf`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has come; what the kernel says otherwise.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read.try_read(buf)
     }
 
     /// Whether `length` more bytes are to be gathered; room is made for them first.
@@ -295,7 +303,7 @@ impl AsyncWrite for Socket {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::task::LocalSet;
 
     use super::*;

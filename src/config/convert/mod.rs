@@ -7,6 +7,7 @@
 
 mod fields;
 mod files;
+mod outbound;
 mod patterns;
 mod routes;
 mod server;

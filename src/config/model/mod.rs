@@ -5,13 +5,19 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod outbound;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::ByteSize;
+
+pub use outbound::{
+    EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
+};
 
 /// One whole configuration, proven consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,6 +193,8 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// Idle connections that a worker keeps per endpoint, 0 to 65536. Default 256.
     pub max_idle: usize,
+    /// How its endpoints are reached.
+    pub outbound: Outbound,
 }
 
 /// How an endpoint is picked.
@@ -203,10 +211,18 @@ pub enum Balance {
 /// One server of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `host:port` as typed, the host lower-cased; an IP address or a name.
+    /// `host:port` as typed, the host lower-cased, an IP address or a name; or `unix:/path`.
     pub address: Arc<str>,
     /// 1 to 65535. Default 1.
     pub weight: u16,
+}
+
+impl Endpoint {
+    /// The Unix socket, if it is one.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.address.strip_prefix("unix:").map(Path::new)
+    }
 }
 
 /// Stickiness by cookie.
@@ -271,6 +287,8 @@ pub struct UpstreamTimeouts {
     pub body_idle: Duration,
     /// How long an idle connection is kept. Default 50 s.
     pub idle: Duration,
+    /// Silence in both directions of a tunnel (WebSocket and the like). Default 1 h.
+    pub tunnel_idle: Duration,
 }
 
 /// Which upstream owns which key.

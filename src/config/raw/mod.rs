@@ -101,6 +101,20 @@ pub(crate) struct Upstream {
     pub(crate) health_check: Lenient<HealthCheck>,
     pub(crate) timeouts: Lenient<UpstreamTimeouts>,
     pub(crate) max_idle: Whole,
+    pub(crate) protocol: Text,
+    pub(crate) tls: Lenient<UpstreamTls>,
+    pub(crate) proxy_protocol: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpstreamTls {
+    pub(crate) ca: Text,
+    pub(crate) server_name: Text,
+    pub(crate) cert: Text,
+    pub(crate) key: Text,
+    pub(crate) min_version: Text,
+    pub(crate) verify: Lenient<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -149,6 +163,7 @@ pub(crate) struct UpstreamTimeouts {
     pub(crate) first_byte: Text,
     pub(crate) body_idle: Text,
     pub(crate) idle: Text,
+    pub(crate) tunnel_idle: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -720,6 +720,45 @@ fn files_that_would_exhaust_memory_are_refused() {
 }
 
 #[test]
+fn what_cannot_be_used_to_reach_an_endpoint_is_told_at_its_key() {
+    let shown = errors(
+        "upstreams:
+  a: { endpoints: [h:1], protocol: h2, proxy_protocol: v1 }
+  b: { endpoints: [\"unix:run/b.sock\"], protocol: spdy }
+  c: { endpoints: [\"unix:/run/c.sock\"], tls: {} }
+  d: { endpoints: [h:1], tls: { cert: nowhere.pem } }
+  e: { endpoints: [h:1], tls: { server_name: \"h:443\", min_version: 1.1 } }
+",
+    );
+    assert_eq!(
+        shown,
+        [
+            "proxy_protocol | `proxy_protocol` cannot be used with `protocol: h2`",
+            "\"unix:run/b.sock\" | `unix:run/b.sock` does not name a Unix socket",
+            "spdy | unknown value `spdy` for `protocol`",
+            "tls | TLS to a Unix socket needs a name to verify",
+            "cert | `cert` without `key`",
+            "nowhere.pem | cannot read the file `nowhere.pem`: No such file or directory (os error 2)",
+            "\"h:443\" | the host `h:443` has a port",
+            "1.1 | unknown value `1.1` for `min_version`",
+        ]
+    );
+}
+
+#[test]
+fn certificates_that_are_not_verified_are_warned_about() {
+    let loaded = super::good("upstreams: { a: { endpoints: [h:1], tls: { verify: false } } }\n");
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .any(|warning| warning.message.contains("not verified")),
+        "{:?}",
+        loaded.warnings
+    );
+}
+
+#[test]
 fn after_many_errors_the_rest_is_counted() {
     let text: String = (0..1000).map(|i| format!("k{i}: 1\n")).collect();
     let shown = errors(&text);
