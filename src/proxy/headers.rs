@@ -181,8 +181,8 @@ mod tests {
 
     fn peer() -> Peer {
         Peer::new(
-            "192.0.2.7:1234".parse().unwrap(),
-            "192.0.2.1:80".parse().unwrap(),
+            std::net::SocketAddr::from(([192, 0, 2, 7], 1234)),
+            Some(std::net::SocketAddr::from(([192, 0, 2, 1], 80))),
             true,
             1,
         )

@@ -92,7 +92,7 @@ impl<H: Handler> Accept<H> {
         let tls = Option::clone(&self.tls.load());
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        let peer = Peer::new(address, local, tls.is_some(), id);
+        let peer = Peer::new(address, Some(local), tls.is_some(), id);
         let open = Open::new(&self.counters, self.worker);
         let (shared, metrics, worker) = (
             Rc::clone(&self.shared),

@@ -58,7 +58,7 @@ impl Bench {
         let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
         let (stream, address) = accepted.unwrap();
         let metrics = Metrics::new(1);
-        let peer = Peer::new(address, local, false, 0);
+        let peer = Peer::new(address, Some(local), false, 0);
         let (serving, counters) = (Rc::clone(&shared), Arc::clone(&metrics));
         let served = tokio::task::spawn_local(async move {
             serving.serve(stream, None, peer, counters.worker(0)).await;
@@ -146,7 +146,7 @@ fn an_idle_connection_gives_hypers_half_back_and_keeps_what_was_read_already() {
         let shared = Rc::clone(&bench.shared);
         let stretch = tokio::task::spawn_local(async move {
             let watch = Watch::new(LIMITS, &shared.deadlines);
-            let peer = Rc::new(Peer::new(address, local, false, 1));
+            let peer = Rc::new(Peer::new(address, Some(local), false, 1));
             let stream = Stream::Plain(Socket::new(stream, &shared.batch));
             shared.converse(stream, Bytes::new(), &peer, &watch).await
         });
