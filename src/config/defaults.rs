@@ -12,6 +12,9 @@ use super::units::ByteSize;
 
 pub(crate) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 
+/// For the owner and the group, which is how a front server of another user is let in.
+pub(crate) const SOCKET_MODE: u32 = 0o660;
+
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);

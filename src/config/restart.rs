@@ -19,6 +19,7 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         cache: CacheStore { memory, max_object },
         listeners: _,
         timeouts: _,
+        limits: _,
         upstreams: _,
         shard_maps: _,
         routes: _,

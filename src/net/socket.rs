@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::transport::{ReadHalf, Transport, WriteHalf};
@@ -161,6 +162,8 @@ impl Outbox {
 #[derive(Debug)]
 pub struct Socket {
     read: ReadHalf,
+    /// What was read and put back, to be read first.
+    ahead: RefCell<Bytes>,
     outbox: Rc<Outbox>,
     batch: Rc<Batch>,
 }
@@ -178,6 +181,7 @@ impl Socket {
         });
         Self {
             read,
+            ahead: RefCell::default(),
             outbox,
             batch: Rc::clone(batch),
         }
@@ -189,8 +193,20 @@ impl Socket {
         self.outbox.pending.borrow().unsent().len()
     }
 
+    /// Puts back what was read too much: it is read again, before everything else.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        debug_assert!(
+            self.ahead.get_mut().is_empty(),
+            "what is put back is one piece"
+        );
+        *self.ahead.get_mut() = bytes;
+    }
+
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.ahead.borrow().is_empty() {
+            return Poll::Ready(());
+        }
         // An error shows itself to whoever reads.
         self.read.poll_read_ready(cx).map(drop)
     }
@@ -200,7 +216,13 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` when nothing has come; what the kernel says otherwise.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read.try_read(buf)
+        let mut ahead = self.ahead.borrow_mut();
+        if ahead.is_empty() {
+            return self.read.try_read(buf);
+        }
+        let count = ahead.len().min(buf.len());
+        buf[..count].copy_from_slice(&ahead.split_to(count));
+        Ok(count)
     }
 
     /// Whether `length` more bytes are to be gathered; room is made for them first.
@@ -251,6 +273,12 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let ahead = self.ahead.get_mut();
+        if !ahead.is_empty() {
+            let count = ahead.len().min(buf.remaining());
+            buf.put_slice(&ahead.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.read).poll_read(cx, buf)
     }
 }
@@ -338,6 +366,24 @@ mod tests {
             let count = peer.read(&mut buffer).await.unwrap();
             assert_eq!(&buffer[..count], b"one two three");
             assert_eq!(socket.unsent(), 0);
+        });
+    }
+
+    #[test]
+    fn what_is_put_back_is_read_first() {
+        with_batch(|batch| async move {
+            let (mut socket, mut peer) = pair(&batch).await;
+            peer.write_all(b"header and more").await.unwrap();
+            let mut came = [0; 12];
+            socket.read_exact(&mut came).await.unwrap();
+            socket.put_back(Bytes::copy_from_slice(&came[6..]));
+            std::future::poll_fn(|cx| socket.poll_readable(cx)).await;
+            let mut two = [0; 2];
+            assert_eq!(socket.try_read(&mut two).unwrap(), 2);
+            assert_eq!(&two, b" a");
+            let mut rest = [0; 7];
+            socket.read_exact(&mut rest).await.unwrap();
+            assert_eq!(&rest, b"nd more");
         });
     }
 

@@ -24,7 +24,7 @@ pub enum CompileError {
     #[error("listener {address}: {source}")]
     Tls {
         /// The listener.
-        address: SocketAddr,
+        address: model::ListenAddress,
         /// What is wrong.
         #[source]
         source: TlsError,
@@ -97,7 +97,7 @@ fn listener_tls(
         return Ok(None);
     };
     let config = tls::server_config(tls).map_err(|source| CompileError::Tls {
-        address: listener.address,
+        address: listener.address.clone(),
         source,
     })?;
     Ok(Some(config))
@@ -156,14 +156,14 @@ fn hop(config: &model::Upstream, live: &Live) -> Result<Hop, CompileError> {
         proxy_protocol,
     } = &config.outbound;
     let settings = |tls| live.client_tls.settings(&config.name, tls, *protocol);
-    let tls = tls
-        .as_ref()
-        .map(settings)
-        .transpose()
-        .map_err(|source| CompileError::UpstreamTls {
-            upstream: Arc::clone(&config.name),
-            source,
-        })?;
+    let tls =
+        tls.as_ref()
+            .map(settings)
+            .transpose()
+            .map_err(|source| CompileError::UpstreamTls {
+                upstream: Arc::clone(&config.name),
+                source,
+            })?;
     Ok(Hop {
         protocol: *protocol,
         proxy_protocol: *proxy_protocol,

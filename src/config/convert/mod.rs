@@ -7,6 +7,7 @@
 
 mod fields;
 mod files;
+mod listeners;
 mod outbound;
 mod patterns;
 mod routes;
@@ -43,6 +44,7 @@ pub(crate) fn convert(
         listeners,
         admin,
         timeouts,
+        limits,
         log,
         access_log,
         cache,
@@ -64,6 +66,7 @@ pub(crate) fn convert(
         workers: cx.workers(&workers, at),
         listeners: cx.listeners(listeners, at, &admin),
         timeouts: cx.client_timeouts(timeouts.0.unwrap_or_default(), at.field("timeouts")),
+        limits: cx.limits(&limits.0.unwrap_or_default(), at.field("limits")),
         log: cx.log(log.0.unwrap_or_default(), at.field("log")),
         access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),
         cache: cx.cache_store(cache.0.unwrap_or_default(), at.field("cache")),

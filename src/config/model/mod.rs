@@ -5,6 +5,8 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod listeners;
+mod network;
 mod outbound;
 
 use std::net::SocketAddr;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 
+pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
+pub use network::Network;
 pub use outbound::{
     EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
 };
@@ -30,6 +34,8 @@ pub struct Config {
     pub admin: Admin,
     /// Deadlines towards clients, and the drain time.
     pub timeouts: ClientTimeouts,
+    /// Bounds on what clients may take.
+    pub limits: Limits,
     /// Diagnostics log. Needs a restart to change.
     pub log: Log,
     /// Access log. Needs a restart to change.
@@ -60,7 +66,11 @@ pub struct RouteId(pub usize);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Where it listens; unique among the listeners and distinct from the admin address.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
+    /// Permission bits of a Unix socket's file. Default 0660.
+    pub mode: u32,
+    /// Whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: ProxySenders,
     /// TLS termination, if any.
     pub tls: Option<Tls>,
 }
@@ -103,6 +113,13 @@ pub struct ClientTimeouts {
     pub min_rate: ByteSize,
     /// How long requests may go on after SIGTERM. Default 30 s.
     pub shutdown: Duration,
+}
+
+/// Bounds on what clients may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How many connections may be open.
+    pub connections: ConnectionLimits,
 }
 
 /// Diagnostics log, written to standard error.

@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) listeners: List<Listener>,
     pub(crate) admin: Lenient<Admin>,
     pub(crate) timeouts: Lenient<ClientTimeouts>,
+    pub(crate) limits: Lenient<Limits>,
     pub(crate) log: Lenient<Log>,
     pub(crate) access_log: Lenient<AccessLog>,
     pub(crate) cache: Lenient<CacheStore>,
@@ -39,7 +40,22 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Listener {
     pub(crate) address: Text,
+    pub(crate) mode: Text,
+    pub(crate) proxy_protocol: Lenient<ProxyProtocol>,
     pub(crate) tls: Lenient<Tls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ProxyProtocol {
+    pub(crate) from: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) connections: Whole,
+    pub(crate) connections_per_address: Whole,
 }
 
 #[derive(Debug, Default, Deserialize)]

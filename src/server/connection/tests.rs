@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::*;
@@ -61,7 +61,8 @@ impl Bench {
         let peer = Peer::new(address, Some(local), false, 0);
         let (serving, counters) = (Rc::clone(&shared), Arc::clone(&metrics));
         let served = tokio::task::spawn_local(async move {
-            serving.serve(stream, None, peer, counters.worker(0)).await;
+            let socket = Socket::new(stream, &serving.batch);
+            serving.serve(socket, None, peer, counters.worker(0)).await;
         });
         Self {
             shared,
