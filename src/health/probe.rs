@@ -71,17 +71,17 @@ impl Failure {
 
 /// What is checked, and the way there.
 #[derive(Debug, Clone, Copy)]
-pub struct Way<'a> {
+pub(super) struct Way<'a> {
     /// Where it is.
-    pub socket: &'a EndpointAddress,
+    pub(super) socket: &'a EndpointAddress,
     /// How it is reached.
-    pub hop: &'a Hop,
+    pub(super) hop: &'a Hop,
     /// Its address as in the config; what `Host` says unless the check names one.
-    pub address: &'a str,
+    pub(super) address: &'a str,
 }
 
 /// Checks an endpoint once, within `limit`.
-pub async fn probe(check: &Probe, way: Way<'_>, limit: Duration) -> Outcome {
+pub(super) async fn probe(check: &Probe, way: Way<'_>, limit: Duration) -> Outcome {
     let start = Instant::now();
     let attempt = async {
         let stream = dial::connect(way.socket)
@@ -140,13 +140,7 @@ const MOST_BODY: usize = 64 * 1024;
 /// Bytes of an answer's head.
 const MOST_HEAD: usize = 16 * 1024;
 
-async fn ask<S>(
-    hop: &Hop,
-    stream: S,
-    path: &str,
-    host: &str,
-    expected: u16,
-) -> Result<(), Failure>
+async fn ask<S>(hop: &Hop, stream: S, path: &str, host: &str, expected: u16) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -267,8 +261,8 @@ fn answer_failure(error: &hyper::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::task::JoinHandle;
@@ -336,10 +330,7 @@ mod tests {
     #[tokio::test]
     async fn it_asks_for_the_path_and_says_who_asks() {
         let (socket, task) = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-        assert_eq!(
-            check(&http(), socket, LIMIT).await.result,
-            Ok(())
-        );
+        assert_eq!(check(&http(), socket, LIMIT).await.result, Ok(()));
         let head = task.await.unwrap().to_ascii_lowercase();
         assert!(
             head.starts_with("get /healthz?deep=1 http/1.1\r\n"),
@@ -415,10 +406,7 @@ mod tests {
     async fn an_endless_body_is_read_up_to_the_cap() {
         let head = "HTTP/1.1 200 OK\r\n\r\n";
         let socket = endless_server(head, "x").await;
-        assert_eq!(
-            check(&http(), socket, LIMIT).await.result,
-            Ok(())
-        );
+        assert_eq!(check(&http(), socket, LIMIT).await.result, Ok(()));
     }
 
     #[tokio::test]
@@ -437,10 +425,7 @@ mod tests {
             .unwrap();
         let socket = reserved.local_addr().unwrap();
         for kind in [Probe::Tcp, http()] {
-            let failure = check(&kind, socket, LIMIT)
-                .await
-                .result
-                .unwrap_err();
+            let failure = check(&kind, socket, LIMIT).await.result.unwrap_err();
             assert_eq!(failure.to_string(), "connection refused");
         }
     }
@@ -449,10 +434,7 @@ mod tests {
     async fn a_tcp_check_passes_where_a_connection_can_be_made() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = listener.local_addr().unwrap();
-        assert_eq!(
-            check(&Probe::Tcp, socket, LIMIT).await.result,
-            Ok(())
-        );
+        assert_eq!(check(&Probe::Tcp, socket, LIMIT).await.result, Ok(()));
     }
 
     #[tokio::test]

@@ -156,14 +156,14 @@ fn hop(config: &model::Upstream, live: &Live) -> Result<Hop, CompileError> {
         proxy_protocol,
     } = &config.outbound;
     let settings = |tls| live.client_tls.settings(&config.name, tls, *protocol);
-    let tls = tls
-        .as_ref()
-        .map(settings)
-        .transpose()
-        .map_err(|source| CompileError::UpstreamTls {
-            upstream: Arc::clone(&config.name),
-            source,
-        })?;
+    let tls =
+        tls.as_ref()
+            .map(settings)
+            .transpose()
+            .map_err(|source| CompileError::UpstreamTls {
+                upstream: Arc::clone(&config.name),
+                source,
+            })?;
     Ok(Hop {
         protocol: *protocol,
         proxy_protocol: *proxy_protocol,

@@ -101,10 +101,7 @@ fn endpoints_are_reached_as_their_upstream_says() {
         panic!("three upstreams");
     };
     assert_eq!(&*a.endpoints[0].address, "[::1]:80");
-    assert_eq!(
-        a.endpoints[1].unix_path(),
-        Some(Path::new("/run/a.sock"))
-    );
+    assert_eq!(a.endpoints[1].unix_path(), Some(Path::new("/run/a.sock")));
     assert_eq!(a.outbound.proxy_protocol, Some(ProxyHeader::V1));
     assert_eq!(b.outbound.protocol, UpstreamProtocol::H2);
     let tls = b.outbound.tls.as_ref().unwrap();
