@@ -71,17 +71,17 @@ impl Failure {
 
 /// What is checked, and the way there.
 #[derive(Debug, Clone, Copy)]
-pub struct Way<'a> {
+pub(super) struct Way<'a> {
     /// Where it is.
-    pub socket: &'a EndpointAddress,
+    pub(super) socket: &'a EndpointAddress,
     /// How it is reached.
-    pub hop: &'a Hop,
+    pub(super) hop: &'a Hop,
     /// Its address as in the config; what `Host` says unless the check names one.
-    pub address: &'a str,
+    pub(super) address: &'a str,
 }
 
 /// Checks an endpoint once, within `limit`.
-pub async fn probe(check: &Probe, way: Way<'_>, limit: Duration) -> Outcome {
+pub(super) async fn probe(check: &Probe, way: Way<'_>, limit: Duration) -> Outcome {
     let start = Instant::now();
     let attempt = async {
         let stream = dial::connect(way.socket)

@@ -134,6 +134,9 @@ pub fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 
 /// The host of an endpoint's address; an IP address is verified as one.
 fn own_name(address: &str) -> Option<ServerName<'static>> {
+    if address.starts_with("unix:") {
+        return None;
+    }
     let (host, _port) = address.rsplit_once(':')?;
     let host = host
         .strip_prefix('[')

@@ -137,7 +137,7 @@ pub(super) fn host_and_port(typed: &str) -> Result<String, Fault> {
 
 /// The name in a certificate: a host or an IP address, without a port.
 pub(super) fn server_name(typed: &str) -> Result<String, Fault> {
-    if let Ok(address) = typed.parse::<std::net::IpAddr>() {
+    if let Ok(address) = typed.parse::<IpAddr>() {
         return Ok(address.to_string());
     }
     let name = host_name(typed)?;
