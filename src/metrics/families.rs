@@ -12,7 +12,9 @@ use http::{Method, StatusCode};
 
 use super::cells::{Counter, Gauge, Histogram, OwnLines, PerWorker, Tally};
 use super::labels::{CODE_CELLS, METHODS, code_index, code_label, method_index};
-use super::labels::{CacheResult, CloseReason, ProxyError, RejectReason};
+use super::labels::{
+    CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError, RejectReason, Side,
+};
 use super::names::Name;
 use super::render::Sink;
 
@@ -301,6 +303,16 @@ impl ListenerCells {
 pub struct WorkerCells {
     closed: Tally<{ CloseReason::COUNT }>,
     rejects: Tally<{ RejectReason::COUNT }>,
+    http2: OnceLock<Box<OwnLines<Http2Cells>>>,
+}
+
+/// Made when the first client speaks HTTP/2.
+#[derive(Debug, Default)]
+struct Http2Cells {
+    streams: Counter,
+    resets: Tally<{ Side::COUNT }>,
+    goaways: Tally<{ Http2Code::COUNT }>,
+    floods: Tally<{ Http2Flood::COUNT }>,
 }
 
 impl WorkerCells {
@@ -316,7 +328,60 @@ impl WorkerCells {
         self.rejects.count(reason as usize);
     }
 
+    fn http2(&self) -> &Http2Cells {
+        &self.http2.get_or_init(Box::default).0
+    }
+
+    /// A request came by a stream of HTTP/2.
+    #[inline]
+    pub fn http2_stream(&self) {
+        self.http2().streams.add(1);
+    }
+
+    /// Clients took back so many requests.
+    pub fn http2_resets_received(&self, count: u64) {
+        self.http2().resets.add(Side::Client as usize, count);
+    }
+
+    /// Headgate reset a stream.
+    pub fn http2_reset_sent(&self) {
+        self.http2().resets.count(Side::Headgate as usize);
+    }
+
+    /// Headgate sent a GOAWAY with this code.
+    pub fn http2_goaway(&self, code: u32) {
+        let code = usize::try_from(code).unwrap_or(usize::MAX);
+        if code < Http2Code::COUNT {
+            self.http2().goaways.count(code);
+        }
+    }
+
+    /// A client sent too much of something.
+    pub fn http2_flood(&self, kind: Http2Flood) {
+        self.http2().floods.count(kind as usize);
+    }
+
+    fn collect_http2(workers: &PerWorker<Self>, sink: &mut Sink) {
+        let sum = |count: &dyn Fn(&Http2Cells) -> u64| {
+            workers.sum(|cells| cells.http2.get().map_or(0, |cells| count(&cells.0)))
+        };
+        sink.put_count(Name::Http2Streams, &[], sum(&|cells| cells.streams.value()));
+        for side in Side::ALL {
+            let total = sum(&|cells| cells.resets.value(*side as usize));
+            sink.put_count(Name::Http2Resets, &[side.as_str()], total);
+        }
+        for code in Http2Code::ALL {
+            let total = sum(&|cells| cells.goaways.value(*code as usize));
+            sink.put_count(Name::Http2GoAways, &[code.as_str()], total);
+        }
+        for kind in Http2Flood::ALL {
+            let total = sum(&|cells| cells.floods.value(*kind as usize));
+            sink.put_count(Name::Http2Floods, &[kind.as_str()], total);
+        }
+    }
+
     pub(super) fn collect(workers: &PerWorker<Self>, sink: &mut Sink) {
+        Self::collect_http2(workers, sink);
         for reason in CloseReason::ALL {
             let total = workers.sum(|cells| cells.closed.value(*reason as usize));
             sink.put_count(Name::ConnectionsClosed, &[reason.as_str()], total);

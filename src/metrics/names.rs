@@ -99,6 +99,14 @@ families! {
         "Most connections of clients that may be open."
     ConnectionsClosed Counter "headgate_connections_closed_total" ["reason"]
         "Connections of clients that ended, by why."
+    Http2Streams Counter "headgate_http2_streams_total" []
+        "Streams that clients opened over HTTP/2 and whose requests were looked at."
+    Http2Resets Counter "headgate_http2_resets_total" ["by"]
+        "Streams that were reset over HTTP/2, by who did it."
+    Http2GoAways Counter "headgate_http2_goaways_total" ["code"]
+        "GOAWAY frames that were sent, by their code."
+    Http2Floods Counter "headgate_http2_floods_total" ["kind"]
+        "Too much of something that is allowed in itself, over HTTP/2."
     Rejects Counter "headgate_rejects_total" ["reason"]
         "Requests that Headgate answered itself with an error, by why."
     ConfigLastReloadSuccessful Gauge "headgate_config_last_reload_successful" []

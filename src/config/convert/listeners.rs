@@ -125,6 +125,7 @@ impl Cx<'_> {
         let raw::Limits {
             connections,
             connections_per_address,
+            http2,
         } = raw;
         let most = |least, key, typed| {
             let number: Option<usize> = self.whole(at, key, typed, least..=10_000_000);
@@ -135,6 +136,10 @@ impl Cx<'_> {
                 total: most(1, "connections", connections),
                 per_address: most(0, "connections_per_address", connections_per_address),
             },
+            http2: self.http2_limits(
+                http2.0.as_ref().unwrap_or(&raw::Http2Limits::default()),
+                at.field("http2"),
+            ),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod fields;
 mod files;
+mod http2;
 mod listeners;
 mod outbound;
 mod patterns;

@@ -5,6 +5,7 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod http2;
 mod listeners;
 mod network;
 mod outbound;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 
+pub use http2::{Http2Limits, Protocols};
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
 pub use network::Network;
 pub use outbound::{
@@ -69,6 +71,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Permission bits of a Unix socket's file. Default 0660.
     pub mode: u32,
+    /// What is spoken there.
+    pub protocols: Protocols,
     /// Whose connections begin with a PROXY protocol header.
     pub proxy_protocol: ProxySenders,
     /// TLS termination, if any.
@@ -120,6 +124,8 @@ pub struct ClientTimeouts {
 pub struct Limits {
     /// How many connections may be open.
     pub connections: ConnectionLimits,
+    /// What a connection of HTTP/2 may do.
+    pub http2: Http2Limits,
 }
 
 /// Diagnostics log, written to standard error.
