@@ -154,7 +154,12 @@ async fn attempts(
             body.take().unwrap_or(RequestBody::Empty),
         );
         let target = upstream.target(picked.member);
-        let error = match order.worker.pools.exchange(target, request, reuse).await {
+        let error = match order
+            .worker
+            .pools
+            .exchange(target, request, reuse, None)
+            .await
+        {
             Ok(answer) => {
                 let now = Instant::now();
                 let took = now.saturating_duration_since(began);
