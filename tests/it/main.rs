@@ -30,3 +30,7 @@ mod sharding;
 mod slow_clients;
 mod stopping;
 mod tls;
+mod upstream_http2;
+mod upstream_refusals;
+mod upstream_sockets;
+mod upstream_tls;
