@@ -64,8 +64,11 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if matches!(reject, Reject::NotAllowed) {
         headers.insert(ALLOW, own::METHODS);
     }
-    if matches!(reject, Reject::Malformed(_)) && context.request.version <= Version::HTTP_11 {
-        // Whoever sends one ambiguous request is not listened to for a second one.
+    let unwanted =
+        matches!(reject, Reject::Malformed(_)) || status == StatusCode::PAYLOAD_TOO_LARGE;
+    if unwanted && context.request.version <= Version::HTTP_11 {
+        // Whoever sends one ambiguous request is not listened to for a second one, and what is left of
+        // too large a body is not read.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(edge) = context.edge() {
