@@ -109,7 +109,10 @@ async fn a_body_on_a_caching_route_stays_with_its_request() {
     let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
     let mut client = gate.client().await;
     for body in ["GET /evil HTTP/1.1\r\n\r\n", "other"] {
-        let answer = client.send(&Request::get("/p").body(body)).await.expect(200);
+        let answer = client
+            .send(&Request::get("/p").body(body))
+            .await
+            .expect(200);
         assert_eq!(answer.text(), body);
     }
     client.get("/p").await.expect(200);

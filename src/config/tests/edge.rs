@@ -166,6 +166,7 @@ fn what_the_top_says_wrongly_is_told() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of mistakes")]
 fn what_a_route_says_wrongly_about_its_edge_is_told() {
     for (route, error) in [
         (
