@@ -104,7 +104,7 @@ fn find(
     let request = cache::Request {
         source: &context.view.snapshot.upstreams[upstream.0].name,
         method: &context.request.method,
-        scheme: context.peer.scheme(),
+        scheme: context.client.scheme(),
         host: host.as_bytes(),
         path_and_query: context
             .request

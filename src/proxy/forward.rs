@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::balancer::{EndpointId, Picked};
 use crate::body::Inbound;
-use crate::config::model::{Target, UpstreamId};
+use crate::config::model::{RouteId, Target, UpstreamId};
 use crate::metrics::ProxyError;
 use crate::router;
 use crate::shard::KeySource;
@@ -34,10 +34,12 @@ use crate::upstream::exchange::Reuse;
 use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
 use crate::wire::Peer;
 
-use super::context::{Context, Exchange};
+use super::context::{Context, Exchange, Hints};
+use super::edge;
 use super::headers;
 use super::outbound::Stream;
 use super::reject::Reject;
+use super::trust::Client;
 use super::worker::{View, Worker};
 
 /// Everything that sending a request takes, so that a fetch can outlive the client that caused it.
@@ -46,7 +48,18 @@ pub(super) struct Order {
     pub(super) worker: Rc<Worker>,
     pub(super) view: Rc<View>,
     pub(super) peer: Rc<Peer>,
+    pub(super) client: Client,
     pub(super) request: Rc<Parts>,
+    /// The target that endpoints see.
+    target: Uri,
+    /// The route that the request took.
+    route: Option<RouteId>,
+    /// Takes informational answers.
+    #[expect(
+        dead_code,
+        reason = "exchanges do not hand informational answers on yet"
+    )]
+    pub(super) hints: Hints,
     pub(super) id: Uuid,
     /// When the request came: its first attempt begins with it.
     began: Instant,
@@ -67,17 +80,18 @@ pub(super) struct Sent {
 /// `ShardKey` when the request has no usable one.
 pub(super) fn upstream(
     context: &Context,
-    target: Target,
+    target: &Target,
     found: &router::Found,
 ) -> Result<UpstreamId, Reject> {
     let (snapshot, request) = (&context.view.snapshot, &context.request);
     match target {
-        Target::Upstream(upstream) => Ok(upstream),
+        Target::Upstream(upstream) => Ok(*upstream),
         Target::ShardMap(map) => Ok(snapshot.shard_maps[map.0].shard(&KeySource {
             capture: &|name| snapshot.table.capture(found, request.uri.path(), name),
             headers: &request.headers,
             query: request.uri.query(),
         })?),
+        Target::Redirect(_) | Target::Respond(_) | Target::Nothing => Err(Reject::NoRoute),
     }
 }
 
@@ -88,11 +102,38 @@ impl Order {
             worker: Rc::clone(&context.worker),
             view: Rc::clone(&context.view),
             peer: Rc::clone(&context.peer),
+            client: context.client.clone(),
+            target: context
+                .rewritten
+                .as_ref()
+                .unwrap_or(&context.request.uri)
+                .clone(),
+            route: context.route,
+            hints: context.hints.clone(),
             request: Rc::clone(&context.request),
             id: context.id,
             began: context.began,
             upstream,
         }
+    }
+
+    /// The head of a request to an endpoint, but for what depends on the endpoint.
+    fn headers(&self) -> HeaderMap {
+        let snapshot = &self.view.snapshot;
+        let (request, client, id) = (&*self.request, &self.client, self.id);
+        let mut headers = headers::for_upstream(request, &self.peer, client, &snapshot.config, id);
+        let edge = self
+            .route
+            .and_then(|route| snapshot.routes[route.0].edge.as_deref());
+        if let Some(edits) = edge.and_then(|edge| edge.request_headers.as_ref()) {
+            let about = edge::About {
+                request,
+                client,
+                id,
+            };
+            edge::edit(edits, &about, &mut headers);
+        }
+        headers
     }
 }
 
@@ -141,18 +182,14 @@ async fn attempts(
     loop {
         exchange.attempts += 1;
         exchange.endpoint = Some(Arc::clone(picked.in_flight.endpoint()));
-        let mut headers = headers::for_upstream(&order.request, &order.peer, order.id);
+        let mut headers = order.headers();
         edit(&mut headers);
         headers::ensure_host(
             &mut headers,
             order.request.version,
             picked.in_flight.endpoint(),
         );
-        let request = request(
-            &order.request,
-            headers,
-            body.take().unwrap_or(RequestBody::Empty),
-        );
+        let request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
         let target = upstream.target(picked.member);
         let error = match order.worker.pools.exchange(target, request, reuse).await {
             Ok(answer) => {
@@ -240,23 +277,16 @@ fn pick(
 
 fn cookie(order: &Order, upstream: &snapshot::Upstream, picked: &Picked) -> Option<HeaderValue> {
     let sticky = upstream.pool.sticky().filter(|_| picked.tell_client)?;
-    sticky.cookie(picked.member, order.peer.secure).cloned()
+    sticky.cookie(picked.member, order.client.secure).cloned()
 }
 
 /// The client's request in origin form.
-fn request(head: &Parts, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+fn request(order: &Order, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = origin_form(&head.uri);
+    *request.method_mut() = order.request.method.clone();
+    *request.uri_mut() = order.target.clone();
     *request.headers_mut() = headers;
     request
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    match (uri.authority(), uri.path_and_query()) {
-        (Some(_), Some(target)) => Uri::from(target.clone()),
-        _ => uri.clone(),
-    }
 }
 
 /// The endpoint's answer, without what belongs to its hop.
@@ -267,9 +297,9 @@ fn receive(
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
     headers::for_client(&mut head.headers);
+    headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;
-    headers::sign(&mut head.headers);
     invalidate(order, head.status);
     Response::from_parts(
         head,
@@ -298,7 +328,7 @@ fn invalidate(order: &Order, status: http::StatusCode) {
     let source = &order.view.snapshot.upstreams[order.upstream.0].name;
     order.worker.invalidate(
         source,
-        order.peer.scheme(),
+        order.client.scheme(),
         host.unwrap_or_default(),
         target,
     );
