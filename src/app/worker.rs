@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,15 +17,19 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::config::model::ListenAddress;
 use crate::metrics::Listener;
 use crate::net::deadline::{Deadlines, TICK};
+use crate::net::listen;
 use crate::net::socket::Batch;
 use crate::proxy::access_log::Writer;
 use crate::proxy::{Worker, access_log};
-use crate::server::accept::{Accept, Tls};
+use crate::server::accept::{Accept, Listening, Senders, Tls};
+use crate::server::admission::Admission;
 use crate::server::connection::Shared;
 use crate::server::drain::Drain;
 use crate::server::guard::Limits;
+use crate::server::turn_away::TurnedAway;
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::Pools;
 
@@ -40,13 +43,14 @@ const SECOND: u32 = 20;
 pub(super) enum Command {
     /// Accept on this socket too.
     Listen {
-        socket: TcpListener,
-        key: SocketAddr,
+        socket: listen::Listener,
+        key: ListenAddress,
         tls: Tls,
+        senders: Senders,
         counters: Arc<Listener>,
     },
     /// Accept no more at this address; connections go on.
-    Close { key: SocketAddr },
+    Close { key: ListenAddress },
     /// A new snapshot is in force.
     Refresh,
     /// Accept no more at all, and let requests finish.
@@ -67,6 +71,7 @@ impl Workers {
         count: usize,
         live: &Arc<Live>,
         current: &Arc<ArcSwap<Snapshot>>,
+        admission: &Arc<Admission>,
         began: Instant,
         log: Option<&Writer>,
     ) -> Result<Self> {
@@ -82,6 +87,7 @@ impl Workers {
                 id,
                 live: Arc::clone(live),
                 current: Arc::clone(current),
+                admission: Arc::clone(admission),
                 began,
                 log: log.map(Writer::buffer),
                 commands,
@@ -144,6 +150,7 @@ struct Birth {
     id: usize,
     live: Arc<Live>,
     current: Arc<ArcSwap<Snapshot>>,
+    admission: Arc<Admission>,
     began: Instant,
     log: Option<access_log::Buffer>,
     commands: mpsc::Receiver<Command>,
@@ -183,6 +190,8 @@ impl Birth {
             live: self.live,
             shared,
             worker,
+            admission: self.admission,
+            turned_away: Rc::default(),
             stops: HashMap::new(),
             next_id: Rc::default(),
             drained: self.drained,
@@ -230,7 +239,9 @@ struct Desk {
     live: Arc<Live>,
     shared: Rc<Shared<Worker>>,
     worker: Rc<Worker>,
-    stops: HashMap<SocketAddr, Rc<Notify>>,
+    admission: Arc<Admission>,
+    turned_away: Rc<TurnedAway>,
+    stops: HashMap<ListenAddress, Rc<Notify>>,
     next_id: Rc<Cell<u64>>,
     drained: Arc<tokio::sync::Semaphore>,
 }
@@ -244,9 +255,10 @@ impl Desk {
                 socket,
                 key,
                 tls,
+                senders,
                 counters,
-            } => match tokio::net::TcpListener::from_std(socket) {
-                Ok(listener) => self.listen(listener, key, tls, counters),
+            } => match Listening::new(socket) {
+                Ok(listening) => self.listen(listening, key, tls, senders, counters),
                 Err(error) => tracing::error!(address = %key, %error, "cannot listen"),
             },
             Command::Close { key } => {
@@ -264,9 +276,10 @@ impl Desk {
 
     fn listen(
         &mut self,
-        listener: tokio::net::TcpListener,
-        key: SocketAddr,
+        listening: Listening,
+        key: ListenAddress,
         tls: Tls,
+        senders: Senders,
         counters: Arc<Listener>,
     ) {
         let stop = Rc::new(Notify::new());
@@ -274,13 +287,15 @@ impl Desk {
         let accept = Accept {
             worker: self.id,
             shared: Rc::clone(&self.shared),
-            listener,
             tls,
+            senders,
+            admission: Arc::clone(&self.admission),
+            turned_away: Rc::clone(&self.turned_away),
             counters,
             metrics: Arc::clone(&self.live.metrics),
             next_id: Rc::clone(&self.next_id),
         };
-        tokio::task::spawn_local(accept.run(stop));
+        tokio::task::spawn_local(accept.run(listening, stop));
     }
 
     fn drain(&mut self) {

@@ -12,6 +12,9 @@ use super::units::ByteSize;
 
 pub(crate) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 
+/// For the owner and the group, which is how a front server of another user is let in.
+pub(crate) const SOCKET_MODE: u32 = 0o660;
+
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,6 +43,7 @@ pub(crate) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const UPSTREAM_BODY_IDLE: Duration = Duration::from_secs(30);
 /// Below the 60 s after which common servers close, so that they rarely close on a request.
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(50);
+pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 /// One worker a core, or one where the number of cores cannot be learnt.
 pub(crate) fn workers() -> NonZeroUsize {

@@ -133,6 +133,14 @@ labels! {
         TlsHandshake "tls_handshake"
         /// The TLS handshake took too long.
         TlsTimeout "tls_timeout"
+        /// A trusted proxy did not send a PROXY protocol header.
+        ProxyHeader "proxy_header"
+        /// A trusted proxy's PROXY protocol header took too long.
+        ProxyHeaderTimeout "proxy_header_timeout"
+        /// There were too many connections.
+        ConnectionLimit "connection_limit"
+        /// There were too many connections from the client's address.
+        AddressLimit "address_limit"
         /// The connection broke.
         Io "io_error"
         /// The upstream broke off an answer that had begun.

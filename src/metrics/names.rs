@@ -95,6 +95,8 @@ families! {
         "Accepted connections."
     ConnectionsOpen Gauge "headgate_connections_open" ["listener"]
         "Connections of clients that are open now."
+    ConnectionsLimit Gauge "headgate_connections_limit" []
+        "Most connections of clients that may be open."
     ConnectionsClosed Counter "headgate_connections_closed_total" ["reason"]
         "Connections of clients that ended, by why."
     Rejects Counter "headgate_rejects_total" ["reason"]

@@ -19,13 +19,13 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::balancer::EndpointId;
 use crate::body::BoxError;
 use crate::metrics::ProxyError as Reason;
 use crate::net::dial;
+use crate::net::transport::Transport;
 
 use super::error::{ExchangeError, Fault, Retry, Stage};
 use super::pool::{Link, Pools, Target};
@@ -151,8 +151,8 @@ impl Pools {
     async fn dial(&self, target: Target<'_>) -> Result<Box<Link>, (Reason, Option<BoxError>)> {
         let timer = self.deadlines().timer();
         timer.arm(target.timeouts.connect);
-        let mut connecting = pin!(dial::connect(target.endpoint.socket));
-        let stream: io::Result<TcpStream> = poll_fn(|cx| {
+        let mut connecting = pin!(dial::connect(&target.endpoint.socket));
+        let stream: io::Result<Transport> = poll_fn(|cx| {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }

@@ -15,13 +15,15 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::balancer::{Endpoint, EndpointId};
 use crate::config::model::UpstreamTimeouts;
 use crate::metrics;
 use crate::net::deadline::{Deadlines, Timer};
+use crate::net::hop::Hop;
+use crate::net::proxy_protocol::Header;
 use crate::net::socket::{Batch, Socket};
+use crate::net::transport::Transport;
 
 use super::request_body::RequestBody;
 
@@ -37,6 +39,10 @@ pub struct Target<'a> {
     pub timeouts: &'a UpstreamTimeouts,
     /// Idle connections that this worker keeps to it.
     pub max_idle: usize,
+    /// How its upstream's endpoints are reached.
+    pub hop: &'a Arc<Hop>,
+    /// Whom the request is for, as a hop with PROXY protocol tells endpoints.
+    pub client: Header,
     /// The endpoint's counters.
     pub metrics: &'a Arc<metrics::Endpoint>,
     /// The upstream's counters.
@@ -141,7 +147,7 @@ impl Pools {
     }
 
     /// Speaks HTTP/1.1 over a fresh connection.
-    pub(super) async fn link(&self, stream: TcpStream) -> hyper::Result<Box<Link>> {
+    pub(super) async fn link(&self, stream: Transport) -> hyper::Result<Box<Link>> {
         let (sender, connection) = self
             .builder
             .handshake(TokioIo::new(Socket::new(stream, &self.batch)))

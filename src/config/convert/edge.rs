@@ -12,11 +12,16 @@ use crate::config::raw;
 use crate::config::units::ByteSize;
 
 impl Cx<'_> {
-    pub(super) fn limits(self, raw: raw::Limits, at: At<'_>) -> Limits {
-        let raw::Limits { body } = raw;
+    pub(super) fn limits(self, raw: &raw::Limits, at: At<'_>) -> Limits {
+        let raw::Limits {
+            connections,
+            connections_per_address,
+            body,
+        } = raw;
         Limits {
+            connections: self.connection_limits(connections, connections_per_address, at),
             body: self
-                .body_limit(at, "body", &body)
+                .body_limit(at, "body", body)
                 .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
         }
     }
@@ -78,7 +83,7 @@ impl Cx<'_> {
 }
 
 /// `10.0.0.0/8`, `2001:db8::/32` or an address alone.
-fn network(typed: &str) -> Result<Network, Fault> {
+pub(super) fn network(typed: &str) -> Result<Network, Fault> {
     const HINT: &str = "write an address, or a network such as `10.0.0.0/8` or `2001:db8::/32`";
     let shown = quotable(typed);
     let wrong = |hint: String| Fault::new(format!("`{shown}` is not a network"), hint);

@@ -20,7 +20,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::{BodyFault, Inbound};
@@ -83,14 +82,13 @@ impl<H: Handler> Shared<H> {
     /// Serves one accepted connection until it ends.
     pub async fn serve(
         self: Rc<Self>,
-        stream: TcpStream,
+        socket: Socket,
         tls: Option<Arc<rustls::ServerConfig>>,
         peer: Peer,
         cells: &WorkerCells,
     ) {
         let held = self.drain.hold();
         let watch = Watch::new(self.limits.get(), &self.deadlines);
-        let socket = Socket::new(stream, &self.batch);
         let stream = match tls {
             None => Stream::Plain(socket),
             Some(config) => match handshake(socket, config, &watch).await {
