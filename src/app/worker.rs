@@ -18,17 +18,19 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::model::ListenAddress;
+use crate::config::units::ByteSize;
 use crate::metrics::Listener;
 use crate::net::deadline::{Deadlines, TICK};
 use crate::net::listen;
 use crate::net::socket::Batch;
 use crate::proxy::access_log::Writer;
 use crate::proxy::{Worker, access_log};
-use crate::server::accept::{Accept, Listening, Senders, Tls};
+use crate::server::accept::{Accept, Listening, Senders, Spoken, Tls};
 use crate::server::admission::Admission;
 use crate::server::connection::Shared;
 use crate::server::drain::Drain;
 use crate::server::guard::Limits;
+use crate::server::http2;
 use crate::server::turn_away::TurnedAway;
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::Pools;
@@ -47,6 +49,7 @@ pub(super) enum Command {
         key: ListenAddress,
         tls: Tls,
         senders: Senders,
+        spoken: Spoken,
         counters: Arc<Listener>,
     },
     /// Accept no more at this address; connections go on.
@@ -184,6 +187,7 @@ impl Birth {
             &drain,
             limits(&worker),
         );
+        shared.http2.set(http2(&worker));
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&worker)));
         let mut desk = Desk {
             id: self.id,
@@ -233,6 +237,19 @@ fn limits(worker: &Worker) -> Limits {
     }
 }
 
+fn http2(worker: &Worker) -> http2::Settings {
+    let view = worker.view();
+    let limits = &view.snapshot.config.limits.http2;
+    let window = |size: ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
+    http2::Settings {
+        streams: limits.streams,
+        resets: limits.resets,
+        stream_window: window(limits.stream_window),
+        connection_window: window(limits.connection_window),
+        ..http2::Settings::default()
+    }
+}
+
 /// Takes the commands of a worker.
 struct Desk {
     id: usize,
@@ -256,9 +273,10 @@ impl Desk {
                 key,
                 tls,
                 senders,
+                spoken,
                 counters,
             } => match Listening::new(socket) {
-                Ok(listening) => self.listen(listening, key, tls, senders, counters),
+                Ok(listening) => self.listen(listening, key, (tls, senders, spoken), counters),
                 Err(error) => tracing::error!(address = %key, %error, "cannot listen"),
             },
             Command::Close { key } => {
@@ -268,6 +286,7 @@ impl Desk {
             }
             Command::Refresh => {
                 self.shared.limits.set(limits(&self.worker));
+                self.shared.http2.set(http2(&self.worker));
                 self.worker.second();
             }
             Command::Drain => self.drain(),
@@ -278,8 +297,7 @@ impl Desk {
         &mut self,
         listening: Listening,
         key: ListenAddress,
-        tls: Tls,
-        senders: Senders,
+        (tls, senders, spoken): (Tls, Senders, Spoken),
         counters: Arc<Listener>,
     ) {
         let stop = Rc::new(Notify::new());
@@ -289,6 +307,7 @@ impl Desk {
             shared: Rc::clone(&self.shared),
             tls,
             senders,
+            spoken,
             admission: Arc::clone(&self.admission),
             turned_away: Rc::clone(&self.turned_away),
             counters,

@@ -37,6 +37,16 @@ impl Stream {
 }
 
 impl Stream {
+    /// What was agreed on by ALPN, if anything was.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::TlsClient(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {

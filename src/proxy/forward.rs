@@ -56,10 +56,6 @@ pub(super) struct Order {
     /// The route that the request took.
     route: Option<RouteId>,
     /// Takes informational answers.
-    #[expect(
-        dead_code,
-        reason = "exchanges do not hand informational answers on yet"
-    )]
     pub(super) hints: Hints,
     pub(super) id: Uuid,
     /// When the request came: its first attempt begins with it.
@@ -188,7 +184,13 @@ async fn attempts(
         );
         let request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
         let target = upstream.target(picked.member);
-        let error = match order.worker.pools.exchange(target, request, reuse).await {
+        let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
+        let error = match order
+            .worker
+            .pools
+            .exchange(target, request, reuse, Some(&early))
+            .await
+        {
             Ok(answer) => {
                 let now = Instant::now();
                 let took = now.saturating_duration_since(began);

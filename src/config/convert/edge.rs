@@ -17,12 +17,17 @@ impl Cx<'_> {
             connections,
             connections_per_address,
             body,
+            http2,
         } = raw;
         Limits {
             connections: self.connection_limits(connections, connections_per_address, at),
             body: self
                 .body_limit(at, "body", body)
                 .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
+            http2: self.http2_limits(
+                http2.0.as_ref().unwrap_or(&raw::Http2Limits::default()),
+                at.field("http2"),
+            ),
         }
     }
 

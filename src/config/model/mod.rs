@@ -5,6 +5,7 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod http2;
 mod listeners;
 mod outbound;
 mod road;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 
+pub use http2::{Http2Limits, Protocols};
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
 pub use outbound::{
     EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
@@ -83,6 +85,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Permission bits of a Unix socket's file. Default 0660.
     pub mode: u32,
+    /// What is spoken there.
+    pub protocols: Protocols,
     /// Whose connections begin with a PROXY protocol header.
     pub proxy_protocol: ProxySenders,
     /// TLS termination, if any.
@@ -207,6 +211,8 @@ pub struct Limits {
     pub connections: ConnectionLimits,
     /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
     pub body: BodyLimit,
+    /// What a connection of HTTP/2 may do.
+    pub http2: Http2Limits,
 }
 
 /// A named group of endpoints that serve the same thing.

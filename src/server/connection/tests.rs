@@ -62,7 +62,9 @@ impl Bench {
         let (serving, counters) = (Rc::clone(&shared), Arc::clone(&metrics));
         let served = tokio::task::spawn_local(async move {
             let socket = Socket::new(stream, &serving.batch);
-            serving.serve(socket, None, peer, counters.worker(0)).await;
+            serving
+                .serve(socket, None, Protocols::default(), peer, counters.worker(0))
+                .await;
         });
         Self {
             shared,
