@@ -19,6 +19,18 @@ pub(super) enum Reject {
     /// What came is no request.
     #[error("{0}")]
     Fault(#[from] Fault),
+    /// `TRACE`, which is switched off.
+    #[error("the method is not allowed here")]
+    NotAllowed,
+    /// An expectation that Headgate does not know (RFC 9110 section 10.1.1).
+    #[error("only 100-continue can be expected")]
+    Expectation,
+    /// The request says that its body is larger than the limit.
+    #[error("the request body is too large")]
+    BodyTooLarge,
+    /// A tunnel that the route does not take.
+    #[error("the protocol is not supported here")]
+    Upgrade,
     /// A method that Headgate does not pass on.
     #[error("the method is not supported")]
     Method,
@@ -79,7 +91,10 @@ impl Reject {
                 Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
-            Self::Method => StatusCode::NOT_IMPLEMENTED,
+            Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Method | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
@@ -100,7 +115,9 @@ impl Reject {
     /// The word for metrics and logs.
     pub(super) fn reason(&self) -> RejectReason {
         match self {
-            Self::Malformed(_) => RejectReason::Malformed,
+            Self::Malformed(_) | Self::Expectation => RejectReason::Malformed,
+            Self::NotAllowed => RejectReason::Denied,
+            Self::BodyTooLarge => RejectReason::BodyTooLarge,
             Self::Fault(fault) => match fault {
                 Fault::Malformed(_) | Fault::UnknownCoding | Fault::Version => {
                     RejectReason::Malformed
@@ -110,7 +127,7 @@ impl Reject {
                 }
                 Fault::Timeout => RejectReason::RequestTimeout,
             },
-            Self::Method => RejectReason::UpgradeRefused,
+            Self::Method | Self::Upgrade => RejectReason::UpgradeRefused,
             Self::NoRoute => RejectReason::NoRoute,
             Self::ShardKey(error) if error.problem == Problem::Missing => {
                 RejectReason::ShardKeyMissing

@@ -284,9 +284,9 @@ impl Pools {
     }
 }
 
-/// Only a client with an address can be told from others.
+/// Only a client with an address and a port can be told from others.
 fn is_for(kept: Header, client: Header) -> bool {
-    matches!(client, Header::Inet { .. }) && kept == client
+    matches!(client, Header::Inet { source, .. } if source.port() != 0) && kept == client
 }
 
 impl Link {
