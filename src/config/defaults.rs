@@ -12,6 +12,9 @@ use super::units::ByteSize;
 
 pub(crate) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 
+/// For the owner and the group, which is how a front server of another user is let in.
+pub(crate) const SOCKET_MODE: u32 = 0o660;
+
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,9 +25,16 @@ pub(crate) const HEADER_BYTES: ByteSize = ByteSize(32 << 10);
 pub(crate) const HEADERS: usize = 100;
 pub(crate) const URI_BYTES: ByteSize = ByteSize(8 << 10);
 pub(crate) const REQUESTS_PER_CONNECTION: u64 = 10_000;
+pub(crate) const HTTP2_STREAMS: u32 = 100;
+pub(crate) const HTTP2_RESETS: u32 = 100;
+pub(crate) const HTTP2_STREAM_WINDOW: ByteSize = ByteSize(64 << 10);
+pub(crate) const HTTP2_CONNECTION_WINDOW: ByteSize = ByteSize(256 << 10);
 
 pub(crate) const CACHE_MEMORY: ByteSize = ByteSize(256 << 20);
 const CACHE_MAX_OBJECT: ByteSize = ByteSize(8 << 20);
+
+/// Larger than what people upload, smaller than what fills a disk by accident.
+pub(crate) const BODY_LIMIT: ByteSize = ByteSize(1 << 30);
 
 pub(crate) const WEIGHT: u16 = 1;
 pub(crate) const MAX_IDLE: usize = 256;
@@ -42,6 +52,7 @@ pub(crate) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const UPSTREAM_BODY_IDLE: Duration = Duration::from_secs(30);
 /// Below the 60 s after which common servers close, so that they rarely close on a request.
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(50);
+pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 /// One worker a core, or one where the number of cores cannot be learnt.
 pub(crate) fn workers() -> NonZeroUsize {

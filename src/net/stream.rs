@@ -9,17 +9,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{client, server};
 
 use super::socket::Socket;
 
 /// A connected stream.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP.
+    /// As it is.
     Plain(Socket),
-    /// TLS over TCP, we being the server.
-    Tls(Box<TlsStream<Socket>>),
+    /// TLS over it, we being the server.
+    Tls(Box<server::TlsStream<Socket>>),
+    /// TLS over it, we being the client.
+    TlsClient(Box<client::TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -29,16 +31,27 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.unsent(),
             Self::Tls(stream) => stream.get_ref().0.unsent(),
+            Self::TlsClient(stream) => stream.get_ref().0.unsent(),
         }
     }
 }
 
 impl Stream {
-    /// Closing it will break it, so that what came before cannot be taken for all there is. TLS says
-    /// by itself when it was not closed.
-    pub fn break_when_dropped(&self) {
+    /// Breaks the connection, so that what came before cannot be taken for all there is. TLS says by
+    /// itself when it was not closed.
+    pub fn abort(&self) {
         if let Self::Plain(socket) = self {
-            socket.reset_when_dropped();
+            socket.abort();
+        }
+    }
+
+    /// What was agreed on by ALPN, if anything was.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::TlsClient(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
 
@@ -47,6 +60,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.poll_readable(cx),
             Self::Tls(stream) => stream.get_ref().0.poll_readable(cx),
+            Self::TlsClient(stream) => stream.get_ref().0.poll_readable(cx),
         }
     }
 }
@@ -60,6 +74,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -73,6 +88,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -84,6 +100,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -91,6 +108,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::TlsClient(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -98,6 +116,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -105,6 +124,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

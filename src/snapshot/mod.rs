@@ -13,8 +13,10 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::balancer::{Endpoint, EndpointId, Pool};
-use crate::config::model::{self, CacheRule, Target};
+use crate::config::model::{self, CacheRule, RouteEdge, Target};
 use crate::metrics::{self, ProxyError};
+use crate::net::hop::Hop;
+use crate::net::proxy_protocol::Header;
 use crate::{router, shard, upstream};
 
 pub use compile::{CompileError, compile};
@@ -48,6 +50,12 @@ pub struct Route {
     pub target: Target,
     /// How it caches, if it does.
     pub cache: Option<CacheRule>,
+    /// Largest request body in bytes.
+    pub max_body: u64,
+    /// Protocols that clients may go on in, in lower case.
+    pub upgrades: Box<[Arc<str>]>,
+    /// What happens on its edge; none where nothing does.
+    pub edge: Option<Box<RouteEdge>>,
     /// Its counters.
     pub metrics: Arc<metrics::Route>,
 }
@@ -61,6 +69,8 @@ pub struct Upstream {
     pub pool: Pool,
     /// Its counters.
     pub metrics: Arc<metrics::Upstream>,
+    /// How its endpoints are reached.
+    pub hop: Arc<Hop>,
     timeouts: model::UpstreamTimeouts,
     max_idle: usize,
     /// In member order.
@@ -75,6 +85,8 @@ impl Upstream {
             endpoint: &self.pool.members()[member].endpoint,
             timeouts: &self.timeouts,
             max_idle: self.max_idle,
+            hop: &self.hop,
+            client: Header::Unknown,
             metrics: &self.endpoint_metrics[member],
             upstream_metrics: &self.metrics,
         }

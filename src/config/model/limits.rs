@@ -7,9 +7,9 @@ use std::num::NonZeroU64;
 
 use crate::config::units::ByteSize;
 
-/// Bounds on what one client connection may ask for.
+/// Bounds on the heads of requests, and on how many of them a connection may bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct HeadLimits {
     /// Most bytes of a request's head. Default 32 KiB.
     pub header_bytes: ByteSize,
     /// Most header fields of a request. Default 100.

@@ -5,17 +5,31 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod http2;
 mod limits;
+mod listeners;
+mod outbound;
+mod road;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::ByteSize;
 
-pub use limits::Limits;
+pub use http2::{Http2Limits, Protocols};
+pub use limits::HeadLimits;
+pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
+pub use outbound::{
+    EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
+};
+pub use road::{
+    BodyLimit, Cors, FieldEdits, Forwarding, MAX_CORS_AGE, Network, OriginPattern, Origins,
+    PathPiece, PathRules, Piece, Redirect, Respond, Rewrite, RouteEdge, Template, ToHttps,
+    Variable,
+};
 
 /// One whole configuration, proven consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +42,24 @@ pub struct Config {
     pub admin: Admin,
     /// Deadlines towards clients, and the drain time.
     pub timeouts: ClientTimeouts,
-    /// How much clients may send, and how often.
-    pub limits: Limits,
     /// Diagnostics log. Needs a restart to change.
     pub log: Log,
     /// Access log. Needs a restart to change.
     pub access_log: AccessLog,
     /// The shared cache. `memory` needs a restart to change.
     pub cache: CacheStore,
+    /// Bounds on what clients send and take.
+    pub limits: Limits,
+    /// Proxies before this one whose word about clients counts. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// In which fields proxies tell who the client is. Default `X-Forwarded-*`.
+    pub forwarded: Forwarding,
+    /// What is done about ambiguous paths.
+    pub paths: PathRules,
+    /// Whether header names with `_` or `.` reach endpoints. Default not.
+    pub keep_underscores: bool,
+    /// Whether `TRACE` is answered or passed on. Default refused.
+    pub trace: bool,
     /// In the order of the file; `UpstreamId` indexes it.
     pub upstreams: Vec<Upstream>,
     /// In the order of the file; `ShardMapId` indexes it.
@@ -60,7 +84,13 @@ pub struct RouteId(pub usize);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Where it listens; unique among the listeners and distinct from the admin address.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
+    /// Permission bits of a Unix socket's file. Default 0660.
+    pub mode: u32,
+    /// What is spoken there.
+    pub protocols: Protocols,
+    /// Whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: ProxySenders,
     /// TLS termination, if any.
     pub tls: Option<Tls>,
 }
@@ -176,6 +206,19 @@ pub struct CacheStore {
     pub max_object: ByteSize,
 }
 
+/// Bounds on what clients send and take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How much a request's head may have, and how many a connection may bring.
+    pub heads: HeadLimits,
+    /// How many connections may be open.
+    pub connections: ConnectionLimits,
+    /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
+    pub body: BodyLimit,
+    /// What a connection of HTTP/2 may do.
+    pub http2: Http2Limits,
+}
+
 /// A named group of endpoints that serve the same thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
@@ -193,6 +236,8 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// Idle connections that a worker keeps per endpoint, 0 to 65536. Default 256.
     pub max_idle: usize,
+    /// How its endpoints are reached.
+    pub outbound: Outbound,
 }
 
 /// How an endpoint is picked.
@@ -209,10 +254,18 @@ pub enum Balance {
 /// One server of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `host:port` as typed, the host lower-cased; an IP address or a name.
+    /// `host:port` as typed, the host lower-cased, an IP address or a name; or `unix:/path`.
     pub address: Arc<str>,
     /// 1 to 65535. Default 1.
     pub weight: u16,
+}
+
+impl Endpoint {
+    /// The Unix socket, if it is one.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.address.strip_prefix("unix:").map(Path::new)
+    }
 }
 
 /// Stickiness by cookie.
@@ -277,6 +330,8 @@ pub struct UpstreamTimeouts {
     pub body_idle: Duration,
     /// How long an idle connection is kept. Default 50 s.
     pub idle: Duration,
+    /// Silence in both directions of a tunnel (WebSocket and the like). Default 1 h.
+    pub tunnel_idle: Duration,
 }
 
 /// Which upstream owns which key.
@@ -331,6 +386,12 @@ pub struct Route {
     pub target: Target,
     /// Caching, opted into by `cache: {}`.
     pub cache: Option<CacheRule>,
+    /// Largest request body, if not that of `limits.body`.
+    pub max_body: Option<BodyLimit>,
+    /// Protocols that clients may go on in (RFC 9110 section 7.8), in lower case. Default `websocket`.
+    pub upgrades: Vec<Arc<str>>,
+    /// What happens on its edge.
+    pub edge: RouteEdge,
 }
 
 /// Which requests a route takes. All parts must hold.
@@ -393,12 +454,18 @@ pub enum ValuePattern {
 }
 
 /// Where a route's requests go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `upstream: NAME`.
     Upstream(UpstreamId),
     /// `shard_map: NAME`.
     ShardMap(ShardMapId),
+    /// `redirect: { to: ... }`.
+    Redirect(Arc<Redirect>),
+    /// `respond`.
+    Respond(Arc<Respond>),
+    /// `redirect: { https: true }` and nothing else: over TLS there is nothing here.
+    Nothing,
 }
 
 /// What a caching route adds to the RFCs.

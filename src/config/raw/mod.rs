@@ -27,10 +27,15 @@ pub(crate) struct Config {
     pub(crate) listeners: List<Listener>,
     pub(crate) admin: Lenient<Admin>,
     pub(crate) timeouts: Lenient<ClientTimeouts>,
-    pub(crate) limits: Lenient<Limits>,
     pub(crate) log: Lenient<Log>,
     pub(crate) access_log: Lenient<AccessLog>,
     pub(crate) cache: Lenient<CacheStore>,
+    pub(crate) limits: Lenient<Limits>,
+    pub(crate) trusted_proxies: List<String>,
+    pub(crate) forwarded: Text,
+    pub(crate) paths: Lenient<Paths>,
+    pub(crate) underscore_headers: Text,
+    pub(crate) trace: Lenient<bool>,
     pub(crate) upstreams: Lenient<Named<Upstream>>,
     pub(crate) shard_maps: Lenient<Named<ShardMap>>,
     pub(crate) routes: List<Route>,
@@ -40,7 +45,25 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Listener {
     pub(crate) address: Text,
+    pub(crate) mode: Text,
+    pub(crate) protocols: List<String>,
+    pub(crate) proxy_protocol: Lenient<ProxyProtocol>,
     pub(crate) tls: Lenient<Tls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ProxyProtocol {
+    pub(crate) from: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Http2Limits {
+    pub(crate) streams: Whole,
+    pub(crate) resets: Whole,
+    pub(crate) stream_window: Text,
+    pub(crate) connection_window: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,15 +97,6 @@ pub(crate) struct ClientTimeouts {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    pub(crate) header_bytes: Text,
-    pub(crate) headers: Whole,
-    pub(crate) uri_bytes: Text,
-    pub(crate) requests_per_connection: Whole,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     pub(crate) level: Text,
     pub(crate) format: Text,
@@ -104,6 +118,27 @@ pub(crate) struct CacheStore {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) header_bytes: Text,
+    pub(crate) headers: Whole,
+    pub(crate) uri_bytes: Text,
+    pub(crate) requests_per_connection: Whole,
+    pub(crate) connections: Whole,
+    pub(crate) connections_per_address: Whole,
+    pub(crate) body: Text,
+    pub(crate) http2: Lenient<Http2Limits>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Paths {
+    pub(crate) encoded_slash: Text,
+    pub(crate) semicolon: Text,
+    pub(crate) merge_slashes: Lenient<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Upstream {
     pub(crate) balance: Text,
     pub(crate) endpoints: List<Endpoint>,
@@ -111,6 +146,20 @@ pub(crate) struct Upstream {
     pub(crate) health_check: Lenient<HealthCheck>,
     pub(crate) timeouts: Lenient<UpstreamTimeouts>,
     pub(crate) max_idle: Whole,
+    pub(crate) protocol: Text,
+    pub(crate) tls: Lenient<UpstreamTls>,
+    pub(crate) proxy_protocol: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpstreamTls {
+    pub(crate) ca: Text,
+    pub(crate) server_name: Text,
+    pub(crate) cert: Text,
+    pub(crate) key: Text,
+    pub(crate) min_version: Text,
+    pub(crate) verify: Lenient<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,6 +208,7 @@ pub(crate) struct UpstreamTimeouts {
     pub(crate) first_byte: Text,
     pub(crate) body_idle: Text,
     pub(crate) idle: Text,
+    pub(crate) tunnel_idle: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -195,6 +245,15 @@ pub(crate) struct Route {
     pub(crate) upstream: Text,
     pub(crate) shard_map: Text,
     pub(crate) cache: Lenient<CacheRule>,
+    pub(crate) redirect: Lenient<Redirect>,
+    pub(crate) respond: Lenient<Respond>,
+    pub(crate) rewrite: Lenient<Rewrite>,
+    pub(crate) request_headers: Lenient<HeaderEdits>,
+    pub(crate) response_headers: Lenient<HeaderEdits>,
+    pub(crate) hsts: Lenient<Hsts>,
+    pub(crate) cors: Lenient<Cors>,
+    pub(crate) max_body: Text,
+    pub(crate) upgrades: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -219,6 +278,59 @@ pub(crate) struct ValuePattern {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CacheRule {
     pub(crate) default_ttl: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Redirect {
+    pub(crate) to: Text,
+    pub(crate) status: Whole,
+    pub(crate) https: Lenient<bool>,
+    pub(crate) port: Whole,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Respond {
+    pub(crate) status: Whole,
+    pub(crate) body: Text,
+    pub(crate) content_type: Text,
+    pub(crate) headers: Lenient<Named<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rewrite {
+    pub(crate) strip_prefix: Text,
+    pub(crate) replace_prefix: Text,
+    pub(crate) path: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HeaderEdits {
+    pub(crate) set: Lenient<Named<String>>,
+    pub(crate) add: Lenient<Named<String>>,
+    pub(crate) remove: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Hsts {
+    pub(crate) max_age: Text,
+    pub(crate) include_subdomains: Lenient<bool>,
+    pub(crate) preload: Lenient<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cors {
+    pub(crate) origins: List<String>,
+    pub(crate) methods: List<String>,
+    pub(crate) headers: List<String>,
+    pub(crate) expose: List<String>,
+    pub(crate) credentials: Lenient<bool>,
+    pub(crate) max_age: Text,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::conn::Conn;
@@ -26,8 +26,10 @@ use crate::wire::{Early, Fault};
 #[derive(Default)]
 struct Echo {
     /// What requests left behind.
-    kept: RefCell<Vec<(Inbound, Option<Rc<dyn Early>>)>>,
+    kept: RefCell<Vec<Kept>>,
 }
+
+type Kept = (Inbound, Option<Rc<dyn Early>>);
 
 /// What `Echo` answers with.
 enum Reply {
@@ -113,9 +115,7 @@ impl Handler for Echo {
                 "/read" => {
                     let mut body = body;
                     let mut all = Vec::new();
-                    while let Some(frame) =
-                        std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
-                    {
+                    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                         all.extend(frame.unwrap().into_data().unwrap());
                     }
                     Reply::Text(Full::from(all))
@@ -174,10 +174,13 @@ impl Bench {
         let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
         let (stream, address) = accepted.unwrap();
         let metrics = Metrics::new(1);
-        let peer = Peer::new(address, local, false, 0);
+        let peer = Peer::new(address, Some(local), false, 0);
         let (serving, counters) = (Rc::clone(&shared), Arc::clone(&metrics));
         let served = tokio::task::spawn_local(async move {
-            serving.serve(stream, None, peer, counters.worker(0)).await;
+            let socket = Socket::new(stream, &serving.batch);
+            serving
+                .serve(socket, None, Protocols::default(), peer, counters.worker(0))
+                .await;
         });
         Self {
             shared,
@@ -194,7 +197,7 @@ impl Bench {
         let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
         let (stream, address) = accepted.unwrap();
         let watch = Watch::new(LIMITS, &self.shared.deadlines);
-        let peer = Rc::new(Peer::new(address, local, false, 1));
+        let peer = Rc::new(Peer::new(address, Some(local), false, 1));
         let stream = Stream::Plain(Socket::new(stream, &self.shared.batch));
         (
             Conn::new(Guard::new(stream, &watch), &watch),
@@ -394,7 +397,7 @@ fn what_a_request_leaves_behind_cannot_touch_the_next_one() {
         bench.read_until("2\r\nne\r\n").await;
         let (mut body, early) = bench.shared.handler.kept.borrow_mut().pop().unwrap();
         assert!(!early.unwrap().send(StatusCode::EARLY_HINTS, hint()));
-        let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         assert_eq!(frame.unwrap().unwrap_err(), BodyFault::Incomplete);
         drop(body);
         bench.send("xt").await;
