@@ -484,7 +484,7 @@ mod tests {
         });
     }
 
-    /// Writes as hyper does: as much as is taken, and then it waits to be woken.
+    /// Writes as much as is taken; the caller then waits to be woken.
     fn write_all_at_once(socket: &mut Socket, cx: &mut Context<'_>, length: usize) -> usize {
         match Pin::new(socket).poll_write(cx, &vec![b'x'; length]) {
             Poll::Ready(count) => count.unwrap(),
