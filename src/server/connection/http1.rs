@@ -25,7 +25,7 @@ use super::early::Hints;
 use super::exchange::After;
 
 /// Room that is made for the rest of a head.
-const HEAD_ROOM: usize = 4 * 1024;
+const HEAD_ROOM: usize = 2 * 1024;
 
 /// What came instead of a head, or a head.
 #[expect(
