@@ -25,13 +25,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
 use crate::http1;
 use crate::metrics::CloseReason;
 use crate::net::deadline::{Deadlines, Timer};
 use crate::net::stream::Stream;
+
+use super::out::Out;
 
 /// How long a connection idles before it is laid to rest: a busy client's never is.
 const REST: Duration = Duration::from_millis(100);
@@ -242,53 +244,6 @@ impl Watch {
     fn flushed(&self) {
         if self.writing.is_armed() {
             self.writing.disarm();
-        }
-    }
-}
-
-/// What is to be written: a few bytes of framing, a piece of content, framing again. The content is
-/// never copied here.
-#[derive(Debug, Default)]
-pub(super) struct Out {
-    /// Heads, and what comes before the content.
-    pub(super) front: Vec<u8>,
-    sent: usize,
-    /// Content.
-    pub(super) content: Bytes,
-    /// What comes after it.
-    pub(super) back: Vec<u8>,
-    sent_back: usize,
-}
-
-impl Out {
-    pub(super) fn is_empty(&self) -> bool {
-        self.front.is_empty() && self.content.is_empty() && self.back.is_empty()
-    }
-
-    fn slices(&self) -> [io::IoSlice<'_>; 3] {
-        let front = self.front.get(self.sent..).unwrap_or_default();
-        let back = self.back.get(self.sent_back..).unwrap_or_default();
-        [front, &self.content, back].map(io::IoSlice::new)
-    }
-
-    /// `count` bytes more were written.
-    fn advance(&mut self, count: usize) {
-        let here = count.min(self.front.len() - self.sent);
-        self.sent += here;
-        if self.sent == self.front.len() {
-            self.front.clear();
-            self.sent = 0;
-        }
-        let content = (count - here).min(self.content.len());
-        self.content.advance(content);
-        if self.content.is_empty() {
-            // Lets go of the memory, too.
-            self.content = Bytes::new();
-        }
-        self.sent_back += count - here - content;
-        if self.sent_back == self.back.len() {
-            self.back.clear();
-            self.sent_back = 0;
         }
     }
 }

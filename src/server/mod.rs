@@ -12,5 +12,6 @@ pub mod connection;
 pub mod drain;
 pub mod guard;
 pub mod http2;
+mod out;
 mod proxy_header;
 pub mod turn_away;

@@ -16,7 +16,8 @@ use http_body::Frame;
 use crate::body::BodyFault;
 use crate::http1::{Decoded, Decoder, Framing};
 use crate::metrics::CloseReason;
-use crate::server::guard::{Guard, Out, Watch};
+use crate::server::guard::{Guard, Watch};
+use crate::server::out::Out;
 
 /// Least and most room that is made for a read of a body.
 const LEAST_ROOM: usize = 4 * 1024;

@@ -20,16 +20,13 @@ use http_body::Body;
 use crate::body::{BodyFault, Inbound};
 use crate::http1::{self, Encoder, Expect, Fields, Framing, RequestHead};
 use crate::metrics::CloseReason;
-use crate::server::guard::LINGER;
 use crate::wire::{Early, Fault, Handler};
 
 use super::Shared;
 use super::body::Following;
 use super::conn::Conn;
 use super::http1::Stretch;
-
-/// The longest rest of a body that is read to keep the connection.
-const DRAINED: u64 = 64 * 1024;
+use super::leftover::{DRAINED, drain_body, finish_tunnel};
 
 /// Room for a head.
 const HEAD: usize = 512;
@@ -190,7 +187,8 @@ impl<H: Handler> Shared<H> {
             return After::Cut(reason);
         }
         if plan.tunnel {
-            return tunnel(conn, sending.body).await;
+            finish_tunnel(conn, sending.body).await;
+            return After::Cut(CloseReason::Complete);
         }
         drop(sending);
         self.settle(conn, &plan).await
@@ -314,32 +312,6 @@ fn says_close(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
-/// Throws away what is left of a short body; false if there is more to it.
-async fn drain_body(conn: &Conn) -> bool {
-    conn.watch.closes_within(LINGER);
-    let mut left = DRAINED;
-    poll_fn(|cx| {
-        let mut io = conn.io.borrow_mut();
-        loop {
-            let Poll::Ready(frame) = io.poll_body(cx) else {
-                return conn.watch.poll_closing(cx).map(|()| false);
-            };
-            match frame {
-                None => return Poll::Ready(true),
-                Some(Err(_)) => return Poll::Ready(false),
-                Some(Ok(frame)) => {
-                    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                    let Some(rest) = left.checked_sub(length) else {
-                        return Poll::Ready(false);
-                    };
-                    left = rest;
-                }
-            }
-        }
-    })
-    .await
-}
-
 /// The body of an answer on its way.
 struct Sending<B> {
     body: B,
@@ -414,47 +386,4 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             .finish(trailers, &mut out.back)
             .map_err(|_wrong| CloseReason::Upstream)
     }
-}
-
-/// Our side of a tunnel is at its end: passes that on, and lets the client finish. The body is polled
-/// on, since it may be what carries the client's bytes away.
-async fn tunnel<B: Body<Data = Bytes> + Unpin>(conn: &Conn, mut body: B) -> After {
-    let idle = conn.watch.limits().idle;
-    conn.watch.closes_within(idle);
-    let mut is_shut = false;
-    poll_fn(|cx| {
-        if !is_shut {
-            match conn.io.borrow_mut().guard.poll_shutdown(cx) {
-                Poll::Ready(Ok(())) => is_shut = true,
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => {}
-            }
-        }
-        if conn.io.borrow().decoder.is_end() || conn.body_gone.get() {
-            return if is_shut {
-                Poll::Ready(())
-            } else {
-                conn.watch.poll_closing(cx)
-            };
-        }
-        let before = conn.io.borrow().come;
-        let ended = matches!(
-            Pin::new(&mut body).poll_frame(cx),
-            Poll::Ready(Some(Err(_)))
-        );
-        let io = conn.io.borrow();
-        if io.come != before {
-            conn.watch.closes_within(idle);
-        }
-        if ended || io.fault.is_some() {
-            return Poll::Ready(());
-        }
-        drop(io);
-        if is_shut && (conn.io.borrow().decoder.is_end() || conn.body_gone.get()) {
-            return Poll::Ready(());
-        }
-        conn.watch.poll_closing(cx)
-    })
-    .await;
-    After::Cut(CloseReason::Complete)
 }

@@ -9,6 +9,7 @@ mod conn;
 mod early;
 mod exchange;
 mod http1;
+mod leftover;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future as _, poll_fn};
