@@ -22,6 +22,7 @@ mod caching;
 mod check;
 mod demo;
 mod health;
+mod http2;
 mod pool;
 mod proxying;
 mod reloading;

@@ -28,8 +28,8 @@ pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;
 /// Largest payload; the protocol's default, since Headgate announces no other.
 const LARGEST: u32 = 16_384;
-/// CONTINUATION frames of one block; more than its bytes need are a flood.
-const CONTINUATIONS: u32 = 8;
+/// CONTINUATION frames that any block may have; more than its bytes need are a flood.
+const CONTINUATIONS: usize = 5;
 /// How many times what is announced a header block may come to before the connection ends; in
 /// between, the request alone is refused.
 pub const EXCESS: usize = 2;
@@ -180,7 +180,7 @@ fn number(id: u32) -> u32 {
 struct Block {
     stream: u32,
     trailers: bool,
-    continuations: u32,
+    continuations: usize,
 }
 
 /// A frame's head.
@@ -507,7 +507,9 @@ impl Walk {
             .gathered
             .len()
             .saturating_add(self.head.length as usize);
-        if !spend(&mut block.continuations, CONTINUATIONS) || bytes > most {
+        block.continuations = block.continuations.saturating_add(1);
+        let frames = CONTINUATIONS.max(most / LARGEST as usize);
+        if block.continuations > frames || bytes > most {
             return calm(Flood::Continuation, "too many CONTINUATION frames");
         }
         Ok(())
