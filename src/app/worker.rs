@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::model::ListenAddress;
 use crate::config::units::ByteSize;
+use crate::http1;
 use crate::metrics::Listener;
 use crate::net::deadline::{Deadlines, TICK};
 use crate::net::listen;
@@ -228,12 +229,20 @@ async fn tick(worker: Rc<Worker>) {
 
 fn limits(worker: &Worker) -> Limits {
     let view = worker.view();
-    let timeouts = &view.snapshot.config.timeouts;
+    let config = &view.snapshot.config;
+    let (timeouts, limits) = (&config.timeouts, &config.limits);
+    let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
     Limits {
         header: timeouts.header,
         idle: timeouts.idle,
         write_window: timeouts.body_idle,
         least_written: view.pace.bytes,
+        heads: http1::Limits {
+            head_bytes: bytes(limits.header_bytes),
+            fields: limits.headers,
+            target_bytes: bytes(limits.uri_bytes),
+        },
+        requests: limits.requests_per_connection,
     }
 }
 
@@ -246,7 +255,6 @@ fn http2(worker: &Worker) -> http2::Settings {
         resets: limits.resets,
         stream_window: window(limits.stream_window),
         connection_window: window(limits.connection_window),
-        ..http2::Settings::default()
     }
 }
 

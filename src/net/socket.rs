@@ -202,6 +202,12 @@ impl Socket {
         *self.ahead.get_mut() = bytes;
     }
 
+    /// Closing it will reset it, so that what came before cannot be taken for all there is.
+    pub fn reset_when_dropped(&self) {
+        // Best effort: a socket that is gone already has nothing left to pretend.
+        let _told = self.read.set_zero_linger();
+    }
+
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.ahead.borrow().is_empty() {

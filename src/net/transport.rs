@@ -66,6 +66,14 @@ impl ReadHalf {
         }
     }
 
+    /// A Unix socket has no reset: its peer sees an end.
+    pub(super) fn set_zero_linger(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(half) => half.as_ref().set_zero_linger(),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
     pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_read(buf),

@@ -5,7 +5,7 @@
 //! log has.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
@@ -59,6 +59,10 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
         HeaderValue::from_static("application/problem+json"),
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if reject.is_of_framing() {
+        // What follows on the connection cannot be trusted.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let seconds = HeaderValue::from(fastrand::u16(1..=5));
         headers.insert(http::header::RETRY_AFTER, seconds);

@@ -7,7 +7,7 @@ use super::Cx;
 use super::fields::Fault;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{ConnectionLimits, Limits, ListenAddress, Network, ProxySenders};
+use crate::config::model::{ConnectionLimits, ListenAddress, Network, ProxySenders};
 use crate::config::report::Problem;
 use crate::config::{defaults, raw};
 
@@ -121,25 +121,19 @@ impl Cx<'_> {
         senders
     }
 
-    pub(super) fn limits(self, raw: &raw::Limits, at: At<'_>) -> Limits {
-        let raw::Limits {
-            connections,
-            connections_per_address,
-            http2,
-        } = raw;
+    pub(super) fn connection_limits(
+        self,
+        total: &raw::Whole,
+        per_address: &raw::Whole,
+        at: At<'_>,
+    ) -> ConnectionLimits {
         let most = |least, key, typed| {
             let number: Option<usize> = self.whole(at, key, typed, least..=10_000_000);
             number.and_then(std::num::NonZero::new)
         };
-        Limits {
-            connections: ConnectionLimits {
-                total: most(1, "connections", connections),
-                per_address: most(0, "connections_per_address", connections_per_address),
-            },
-            http2: self.http2_limits(
-                http2.0.as_ref().unwrap_or(&raw::Http2Limits::default()),
-                at.field("http2"),
-            ),
+        ConnectionLimits {
+            total: most(1, "connections", total),
+            per_address: most(0, "connections_per_address", per_address),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod fields;
 mod files;
 mod http2;
+mod limits;
 mod listeners;
 mod outbound;
 mod patterns;
@@ -67,7 +68,7 @@ pub(crate) fn convert(
         workers: cx.workers(&workers, at),
         listeners: cx.listeners(listeners, at, &admin),
         timeouts: cx.client_timeouts(timeouts.0.unwrap_or_default(), at.field("timeouts")),
-        limits: cx.limits(&limits.0.unwrap_or_default(), at.field("limits")),
+        limits: cx.limits(limits.0.unwrap_or_default(), at.field("limits")),
         log: cx.log(log.0.unwrap_or_default(), at.field("log")),
         access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),
         cache: cx.cache_store(cache.0.unwrap_or_default(), at.field("cache")),

@@ -6,6 +6,7 @@
 //! unique, numbers are inside their bounds), so no later room checks again.
 
 mod http2;
+mod limits;
 mod listeners;
 mod network;
 mod outbound;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use super::units::ByteSize;
 
 pub use http2::{Http2Limits, Protocols};
+pub use limits::Limits;
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
 pub use network::Network;
 pub use outbound::{
@@ -36,7 +38,7 @@ pub struct Config {
     pub admin: Admin,
     /// Deadlines towards clients, and the drain time.
     pub timeouts: ClientTimeouts,
-    /// Bounds on what clients may take.
+    /// Bounds on what clients may take and send.
     pub limits: Limits,
     /// Diagnostics log. Needs a restart to change.
     pub log: Log,
@@ -117,15 +119,6 @@ pub struct ClientTimeouts {
     pub min_rate: ByteSize,
     /// How long requests may go on after SIGTERM. Default 30 s.
     pub shutdown: Duration,
-}
-
-/// Bounds on what clients may take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// How many connections may be open.
-    pub connections: ConnectionLimits,
-    /// What a connection of HTTP/2 may do.
-    pub http2: Http2Limits,
 }
 
 /// Diagnostics log, written to standard error.

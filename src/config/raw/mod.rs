@@ -57,6 +57,10 @@ pub(crate) struct ProxyProtocol {
 pub(crate) struct Limits {
     pub(crate) connections: Whole,
     pub(crate) connections_per_address: Whole,
+    pub(crate) header_bytes: Text,
+    pub(crate) headers: Whole,
+    pub(crate) uri_bytes: Text,
+    pub(crate) requests_per_connection: Whole,
     pub(crate) http2: Lenient<Http2Limits>,
 }
 

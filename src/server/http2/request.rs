@@ -16,19 +16,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
+use crate::http1::Limits;
 use crate::http2::fields;
 use crate::wire::Fault;
-
-/// What a request may come to; more is refused with an answer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    /// Header fields.
-    pub fields: usize,
-    /// Bytes of them: names, values and 32 each.
-    pub bytes: usize,
-    /// Bytes of `:path`.
-    pub target: usize,
-}
 
 /// The last authority of a connection as a field value, since most requests name the same one.
 #[derive(Debug, Default)]
@@ -54,7 +44,7 @@ impl LastHost {
 /// What is wrong with it.
 pub(super) fn canonical(
     head: &mut Parts,
-    bounds: Bounds,
+    bounds: &Limits,
     scheme: &str,
     last: &LastHost,
 ) -> Result<Option<Box<str>>, Fault> {
@@ -81,12 +71,12 @@ pub(super) fn canonical(
     }))
 }
 
-fn measure(head: &Parts, bounds: Bounds) -> Result<(), Fault> {
+fn measure(head: &Parts, bounds: &Limits) -> Result<(), Fault> {
     let path = head
         .uri
         .path_and_query()
         .map_or(0, |path| path.as_str().len());
-    if path > bounds.target {
+    if path > bounds.target_bytes {
         return Err(Fault::TargetTooLong);
     }
     if head.headers.len() > bounds.fields {
@@ -97,7 +87,7 @@ fn measure(head: &Parts, bounds: Bounds) -> Result<(), Fault> {
         bytes.saturating_add(32)
     };
     let sizes = head.headers.iter().map(|(name, value)| size(name, value));
-    if sizes.fold(path, usize::saturating_add) > bounds.bytes {
+    if sizes.fold(path, usize::saturating_add) > bounds.head_bytes {
         return Err(Fault::HeadTooLarge);
     }
     Ok(())
@@ -156,10 +146,10 @@ mod tests {
     use super::*;
     use http::Request;
 
-    const BOUNDS: Bounds = Bounds {
+    const BOUNDS: Limits = Limits {
         fields: 10,
-        bytes: 600,
-        target: 100,
+        head_bytes: 600,
+        target_bytes: 100,
     };
 
     fn check(
@@ -172,7 +162,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        let tunnel = canonical(&mut head, BOUNDS, "https", &LastHost::default())?;
+        let tunnel = canonical(&mut head, &BOUNDS, "https", &LastHost::default())?;
         Ok((head, tunnel))
     }
 
@@ -237,7 +227,7 @@ mod tests {
             .extensions_mut()
             .insert(Protocol::from_static("WebSocket"));
         let (mut head, ()) = request.into_parts();
-        let tunnel = canonical(&mut head, BOUNDS, "https", &LastHost::default()).unwrap();
+        let tunnel = canonical(&mut head, &BOUNDS, "https", &LastHost::default()).unwrap();
         assert_eq!(tunnel.as_deref(), Some("websocket"));
         assert_eq!(
             (head.method, head.uri),
