@@ -69,6 +69,12 @@ where
         &self.body
     }
 
+    /// The body, with what is left of it.
+    #[must_use]
+    pub fn into_body(self) -> B {
+        self.body
+    }
+
     /// Goes on until everything is in h2's hands.
     ///
     /// # Errors

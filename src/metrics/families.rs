@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use super::cells::{Counter, Gauge, Histogram, OwnLines, PerWorker, Tally};
 use super::labels::{CODE_CELLS, METHODS, code_index, code_label, method_index};
 use super::labels::{
-    CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError, RejectReason, Side,
+    CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError, RejectReason, Side, TunnelEnd,
 };
 use super::names::Name;
 use super::render::Sink;
@@ -131,6 +131,11 @@ pub struct UpstreamCells {
     connect: Histogram,
     errors: Tally<{ ProxyError::COUNT }>,
     retries: Tally<{ ProxyError::COUNT }>,
+    stream_granted: Counter,
+    stream_refused: Counter,
+    informational_dropped: Counter,
+    tunnels: Gauge,
+    tunnel_ends: Tally<{ TunnelEnd::COUNT }>,
 }
 
 impl Upstream {
@@ -162,6 +167,28 @@ impl Upstream {
                 sink.put_count(Name::Retries, &labels, retries);
             }
         }
+        let total = |read: fn(&UpstreamCells) -> u64| self.cells.sum(read);
+        let waits = [
+            ("granted", total(|cells| cells.stream_granted.value())),
+            ("refused", total(|cells| cells.stream_refused.value())),
+        ];
+        for (outcome, count) in waits {
+            if count > 0 {
+                sink.put_count(Name::UpstreamStreamWaits, &[upstream, outcome], count);
+            }
+        }
+        let dropped = total(|cells| cells.informational_dropped.value());
+        sink.put_count(Name::UpstreamInformationalDropped, &[upstream], dropped);
+        let open = total(|cells| cells.tunnels.value());
+        sink.put_count(Name::UpstreamTunnelsOpen, &[upstream], open);
+        for end in TunnelEnd::ALL {
+            let ended = self
+                .cells
+                .sum(|cells| cells.tunnel_ends.value(*end as usize));
+            if ended > 0 {
+                sink.put_count(Name::UpstreamTunnels, &[upstream, end.as_str()], ended);
+            }
+        }
     }
 }
 
@@ -176,6 +203,35 @@ impl UpstreamCells {
     #[inline]
     pub fn error(&self, reason: ProxyError) {
         self.errors.count(reason as usize);
+    }
+
+    /// A request waited for a stream of an HTTP/2 connection, and got one or not.
+    #[inline]
+    pub fn stream_waited(&self, granted: bool) {
+        if granted {
+            self.stream_granted.add(1);
+        } else {
+            self.stream_refused.add(1);
+        }
+    }
+
+    /// An informational answer was not passed on.
+    #[inline]
+    pub fn informational_dropped(&self) {
+        self.informational_dropped.add(1);
+    }
+
+    /// A tunnel was opened; `tunnel_ended` must follow on the same worker.
+    #[inline]
+    pub fn tunnel_opened(&self) {
+        self.tunnels.raise();
+    }
+
+    /// An open tunnel is over.
+    #[inline]
+    pub fn tunnel_ended(&self, end: TunnelEnd) {
+        self.tunnels.lower();
+        self.tunnel_ends.count(end as usize);
     }
 
     /// An exchange is tried again, since the one before failed with `reason`.

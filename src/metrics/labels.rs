@@ -225,6 +225,20 @@ labels! {
 }
 
 labels! {
+    /// Who ended a tunnel.
+    TunnelEnd {
+        /// The client.
+        Client "client"
+        /// The endpoint.
+        Upstream "upstream"
+        /// Nobody said anything for too long.
+        Idle "idle"
+        /// The endpoint's connection broke.
+        Error "error"
+    }
+}
+
+labels! {
     /// Why Headgate answered with an error of its own.
     RejectReason {
         /// The request is ambiguous or not HTTP.
@@ -394,6 +408,12 @@ mod tests {
         );
         check(
             &CacheResult::ALL
+                .iter()
+                .map(|v| v.as_str())
+                .collect::<Vec<_>>(),
+        );
+        check(
+            &TunnelEnd::ALL
                 .iter()
                 .map(|v| v.as_str())
                 .collect::<Vec<_>>(),

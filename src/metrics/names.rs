@@ -81,6 +81,14 @@ families! {
         "Exchanges that failed, by the error types of RFC 9209."
     Retries Counter "headgate_retries_total" ["upstream", "reason"]
         "Exchanges that were tried again, by why the one before failed."
+    UpstreamStreamWaits Counter "headgate_upstream_stream_waits_total" ["upstream", "outcome"]
+        "Requests that waited for a free stream of an HTTP/2 connection."
+    UpstreamInformationalDropped Counter "headgate_upstream_informational_dropped_total" ["upstream"]
+        "Informational answers (1xx) that were not passed on to a client."
+    UpstreamTunnelsOpen Gauge "headgate_upstream_tunnels_open" ["upstream"]
+        "Tunnels (WebSocket and the like) that are open now."
+    UpstreamTunnels Counter "headgate_upstream_tunnels_total" ["upstream", "reason"]
+        "Tunnels that ended, by who or what ended them."
     CacheRequests Counter "headgate_cache_requests_total" ["route", "result"]
         "Requests on caching routes, by what the cache made of them."
     CacheBytes Gauge "headgate_cache_bytes" []

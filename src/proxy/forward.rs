@@ -17,7 +17,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{COOKIE, HeaderMap, HeaderValue, TE};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
 use tokio::time::Instant;
@@ -25,19 +25,22 @@ use uuid::Uuid;
 
 use crate::balancer::{EndpointId, Picked};
 use crate::body::Inbound;
-use crate::config::model::{Target, UpstreamId};
+use crate::config::model::{RouteId, Target, UpstreamId};
 use crate::metrics::ProxyError;
 use crate::router;
 use crate::shard::KeySource;
 use crate::snapshot;
 use crate::upstream::exchange::Reuse;
 use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
-use crate::wire::Peer;
+use crate::wire::{ClientAddress, Peer};
 
-use super::context::{Context, Exchange};
+use super::context::{Context, Exchange, Hints};
+use super::edge;
 use super::headers;
+use super::normalize;
 use super::outbound::Stream;
 use super::reject::Reject;
+use super::trust::Client;
 use super::worker::{View, Worker};
 
 /// Everything that sending a request takes, so that a fetch can outlive the client that caused it.
@@ -46,7 +49,14 @@ pub(super) struct Order {
     pub(super) worker: Rc<Worker>,
     pub(super) view: Rc<View>,
     pub(super) peer: Rc<Peer>,
+    pub(super) client: Client,
     pub(super) request: Rc<Parts>,
+    /// What endpoints see in place of the client's target.
+    rewritten: Option<Uri>,
+    /// The route that the request took.
+    route: Option<RouteId>,
+    /// Takes informational answers.
+    pub(super) hints: Hints,
     pub(super) id: Uuid,
     /// When the request came: its first attempt begins with it.
     began: Instant,
@@ -67,17 +77,18 @@ pub(super) struct Sent {
 /// `ShardKey` when the request has no usable one.
 pub(super) fn upstream(
     context: &Context,
-    target: Target,
+    target: &Target,
     found: &router::Found,
 ) -> Result<UpstreamId, Reject> {
     let (snapshot, request) = (&context.view.snapshot, &context.request);
     match target {
-        Target::Upstream(upstream) => Ok(upstream),
+        Target::Upstream(upstream) => Ok(*upstream),
         Target::ShardMap(map) => Ok(snapshot.shard_maps[map.0].shard(&KeySource {
             capture: &|name| snapshot.table.capture(found, request.uri.path(), name),
             headers: &request.headers,
             query: request.uri.query(),
         })?),
+        Target::Redirect(_) | Target::Respond(_) | Target::Nothing => Err(Reject::NoRoute),
     }
 }
 
@@ -88,11 +99,34 @@ impl Order {
             worker: Rc::clone(&context.worker),
             view: Rc::clone(&context.view),
             peer: Rc::clone(&context.peer),
+            client: context.client.clone(),
+            rewritten: context.rewritten.clone(),
+            route: context.route,
+            hints: context.hints.clone(),
             request: Rc::clone(&context.request),
             id: context.id,
             began: context.began,
             upstream,
         }
+    }
+
+    /// The head of a request to an endpoint, but for what depends on the endpoint.
+    fn headers(&self) -> HeaderMap {
+        let snapshot = &self.view.snapshot;
+        let (request, client, id) = (&*self.request, &self.client, self.id);
+        let mut headers = headers::for_upstream(request, &self.peer, client, &snapshot.config, id);
+        let edge = self
+            .route
+            .and_then(|route| snapshot.routes[route.0].edge.as_deref());
+        if let Some(edits) = edge.and_then(|edge| edge.request_headers.as_ref()) {
+            let about = edge::About {
+                request,
+                client,
+                id,
+            };
+            edge::edit(edits, &about, &mut headers);
+        }
+        headers
     }
 }
 
@@ -141,20 +175,23 @@ async fn attempts(
     loop {
         exchange.attempts += 1;
         exchange.endpoint = Some(Arc::clone(picked.in_flight.endpoint()));
-        let mut headers = headers::for_upstream(&order.request, &order.peer, order.id);
+        let mut headers = order.headers();
         edit(&mut headers);
         headers::ensure_host(
             &mut headers,
             order.request.version,
             picked.in_flight.endpoint(),
         );
-        let request = request(
-            &order.request,
-            headers,
-            body.take().unwrap_or(RequestBody::Empty),
-        );
-        let target = upstream.target(picked.member);
-        let error = match order.worker.pools.exchange(target, request, reuse).await {
+        let mut request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
+        let mut target = upstream.target(picked.member);
+        for_hop(order, &mut target, request.headers_mut());
+        let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
+        let error = match order
+            .worker
+            .pools
+            .exchange(target, request, reuse, Some(&early))
+            .await
+        {
             Ok(answer) => {
                 let now = Instant::now();
                 let took = now.saturating_duration_since(began);
@@ -240,23 +277,35 @@ fn pick(
 
 fn cookie(order: &Order, upstream: &snapshot::Upstream, picked: &Picked) -> Option<HeaderValue> {
     let sticky = upstream.pool.sticky().filter(|_| picked.tell_client)?;
-    sticky.cookie(picked.member, order.peer.secure).cloned()
+    sticky.cookie(picked.member, order.client.secure).cloned()
+}
+
+/// What depends on how the endpoint is reached: whom a PROXY header names, and what HTTP/2 is asked
+/// for by a client that takes trailers (RFC 9113 section 8.2.2).
+fn for_hop(order: &Order, target: &mut upstream::Target<'_>, headers: &mut HeaderMap) {
+    if target.names_clients() {
+        let from = match order.client.address {
+            ClientAddress::Inet(address) => Some(address),
+            ClientAddress::Unix | ClientAddress::Unknown => None,
+        };
+        target.on_behalf_of(from, order.peer.local);
+    }
+    if target.is_http2() {
+        let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
+        if order.request.headers.get_all(TE).iter().any(trailers) {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
 }
 
 /// The client's request in origin form.
-fn request(head: &Parts, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+fn request(order: &Order, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = origin_form(&head.uri);
+    *request.method_mut() = order.request.method.clone();
+    let target = order.rewritten.as_ref().unwrap_or(&order.request.uri);
+    *request.uri_mut() = target.clone();
     *request.headers_mut() = headers;
     request
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    match (uri.authority(), uri.path_and_query()) {
-        (Some(_), Some(target)) => Uri::from(target.clone()),
-        _ => uri.clone(),
-    }
 }
 
 /// The endpoint's answer, without what belongs to its hop.
@@ -267,9 +316,9 @@ fn receive(
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
     headers::for_client(&mut head.headers);
+    headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;
-    headers::sign(&mut head.headers);
     invalidate(order, head.status);
     Response::from_parts(
         head,
@@ -287,21 +336,15 @@ fn invalidate(order: &Order, status: http::StatusCode) {
     if request.method.is_safe() || !(status.is_success() || status.is_redirection()) {
         return;
     }
-    let host = request
-        .headers
-        .get(http::header::HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = order.client.key_host(normalize::host(request));
     let target = request
         .uri
         .path_and_query()
         .map_or("*", |target| target.as_str());
     let source = &order.view.snapshot.upstreams[order.upstream.0].name;
-    order.worker.invalidate(
-        source,
-        order.peer.scheme(),
-        host.unwrap_or_default(),
-        target,
-    );
+    order
+        .worker
+        .invalidate(source, order.client.scheme(), &host, target);
 }
 
 /// What a failure says about its endpoint.
@@ -310,6 +353,10 @@ fn report(order: &Order, upstream: &snapshot::Upstream, picked: &Picked, error: 
         return;
     }
     upstream.metrics.worker(order.worker.id).error(error.reason);
+    if error.stage == Stage::Queue {
+        // Too many requests at once: that says nothing about the endpoint's health.
+        return;
+    }
     if error.reason == ProxyError::ConnectionLimitReached {
         tracing::warn!(%error, "out of descriptors, ports or memory for connections to endpoints");
         return;

@@ -1,7 +1,7 @@
 //! Stations 2 to 7: what happens to a request between its head and its answer.
 //!
 //! ```text
-//! handle -> normalize -> router -> shard -> cache -> forward -> respond
+//! handle -> trust -> normalize -> router -> edge -> shard -> cache -> forward -> respond
 //! ```
 //!
 //! `handle` is the road: each station is one call that passes the request on or ends it with a
@@ -11,14 +11,22 @@
 
 pub mod access_log;
 mod cached;
+mod claims;
 mod context;
+mod cors;
+mod edge;
 mod forward;
+mod forwarded;
+mod grpc;
 mod handle;
 mod headers;
 mod normalize;
 mod outbound;
+mod own;
+mod path;
 mod reject;
 mod respond;
+mod trust;
 mod worker;
 
 pub use outbound::Outbound;

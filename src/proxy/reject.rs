@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::metrics::RejectReason;
 use crate::shard::{KeyError, Problem};
-use crate::upstream::{self, ClientFailure, ExchangeError};
+use crate::upstream::{self, ClientFailure, ExchangeError, Stage};
 use crate::wire::Fault;
 
 /// Why a request gets no answer from an upstream.
@@ -19,6 +19,18 @@ pub(super) enum Reject {
     /// What came is no request.
     #[error("{0}")]
     Fault(#[from] Fault),
+    /// `TRACE`, which is switched off.
+    #[error("the method is not allowed here")]
+    NotAllowed,
+    /// An expectation that Headgate does not know (RFC 9110 section 10.1.1).
+    #[error("only 100-continue can be expected")]
+    Expectation,
+    /// The request says that its body is larger than the limit.
+    #[error("the request body is too large")]
+    BodyTooLarge,
+    /// A tunnel that the route does not take.
+    #[error("the protocol is not supported here")]
+    Upgrade,
     /// A method that Headgate does not pass on.
     #[error("the method is not supported")]
     Method,
@@ -80,7 +92,10 @@ impl Reject {
                 Fault::Expectation => StatusCode::EXPECTATION_FAILED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
-            Self::Method => StatusCode::NOT_IMPLEMENTED,
+            Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Method | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
@@ -90,6 +105,9 @@ impl Reject {
                 upstream::Fault::Client(ClientFailure::Broken) => StatusCode::BAD_REQUEST,
                 upstream::Fault::Client(ClientFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
                 upstream::Fault::Upstream if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
+                upstream::Fault::Upstream if error.stage == Stage::Queue => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 upstream::Fault::Upstream => StatusCode::BAD_GATEWAY,
             },
         }
@@ -108,7 +126,9 @@ impl Reject {
     /// The word for metrics and logs.
     pub(super) fn reason(&self) -> RejectReason {
         match self {
-            Self::Malformed(_) => RejectReason::Malformed,
+            Self::Malformed(_) | Self::Expectation => RejectReason::Malformed,
+            Self::NotAllowed => RejectReason::Denied,
+            Self::BodyTooLarge => RejectReason::BodyTooLarge,
             Self::Fault(fault) => match fault {
                 Fault::Malformed(_)
                 | Fault::UnknownCoding
@@ -119,7 +139,7 @@ impl Reject {
                 }
                 Fault::Timeout => RejectReason::RequestTimeout,
             },
-            Self::Method => RejectReason::UpgradeRefused,
+            Self::Method | Self::Upgrade => RejectReason::UpgradeRefused,
             Self::NoRoute => RejectReason::NoRoute,
             Self::ShardKey(error) if error.problem == Problem::Missing => {
                 RejectReason::ShardKeyMissing
@@ -133,6 +153,9 @@ impl Reject {
                 upstream::Fault::Client(ClientFailure::Broken) => RejectReason::Malformed,
                 upstream::Fault::Client(ClientFailure::TooLarge) => RejectReason::BodyTooLarge,
                 upstream::Fault::Upstream if is_timeout(error) => RejectReason::UpstreamTimeout,
+                upstream::Fault::Upstream if error.stage == Stage::Queue => {
+                    RejectReason::Overloaded
+                }
                 upstream::Fault::Upstream => RejectReason::UpstreamFailed,
             },
         }

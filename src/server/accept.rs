@@ -332,3 +332,83 @@ impl Drop for Open {
         self.counters.worker(self.worker).closed();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::body::Inbound;
+    use crate::net::deadline::Deadlines;
+    use crate::net::listen;
+    use crate::net::socket::Batch;
+    use crate::server::guard::Limits;
+    use crate::wire::{Early, Fault};
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        type Body = Full<Bytes>;
+
+        fn handle(
+            self: &Rc<Self>,
+            _peer: &Rc<Peer>,
+            _request: Request<Inbound>,
+            _early: Option<Rc<dyn Early>>,
+        ) -> impl Future<Output = Response<Full<Bytes>>> + 'static {
+            std::future::ready(Response::default())
+        }
+
+        fn refuse(self: &Rc<Self>, _peer: &Rc<Peer>, _fault: Fault) -> Response<Full<Bytes>> {
+            Response::default()
+        }
+    }
+
+    #[test]
+    fn a_loop_that_is_stopped_takes_the_whole_queue_first() {
+        // More than a task of the runtime may do in one turn.
+        const QUEUED: usize = 300;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let mut group = listen::group(SocketAddr::from(([127, 0, 0, 1], 0)), 1, &[]).unwrap();
+            let address = group[0].local_addr().unwrap();
+            let clients: Vec<_> = (0..QUEUED)
+                .map(|_| std::net::TcpStream::connect(address).unwrap())
+                .collect();
+            let metrics = Metrics::new(1);
+            let limits = Limits {
+                header: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
+                write_window: Duration::from_secs(1),
+                least_written: 1,
+            };
+            let (deadlines, batch) = (Deadlines::new(), Batch::new());
+            let shared = Shared::new(Rc::new(Nobody), &deadlines, &batch, &Rc::default(), limits);
+            let accept = Accept {
+                worker: 0,
+                shared,
+                tls: Tls::default(),
+                senders: Senders::default(),
+                spoken: Spoken::default(),
+                admission: Admission::new(QUEUED, 0),
+                turned_away: Rc::default(),
+                counters: metrics.listener("here"),
+                metrics: Arc::clone(&metrics),
+                next_id: Rc::default(),
+            };
+            let listening = Listening::new(Listener::Tcp(group.remove(0))).unwrap();
+            let stop = Rc::new(Notify::new());
+            stop.notify_one();
+            accept.run(listening, stop).await;
+            let line = format!("headgate_connections_total{{listener=\"here\"}} {QUEUED}");
+            assert!(metrics.render().contains(&line), "{}", metrics.render());
+            drop(clients);
+        });
+    }
+}

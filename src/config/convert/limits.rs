@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use super::Cx;
 use crate::config::defaults;
 use crate::config::marks::At;
-use crate::config::model::Limits;
+use crate::config::model::{BodyLimit, Limits};
 use crate::config::raw;
 use crate::config::units::ByteSize;
 
@@ -14,6 +14,7 @@ impl Cx<'_> {
         let raw::Limits {
             connections,
             connections_per_address,
+            body,
             header_bytes,
             headers,
             uri_bytes,
@@ -33,6 +34,9 @@ impl Cx<'_> {
             .unwrap_or(defaults::REQUESTS_PER_CONNECTION);
         Limits {
             connections: self.connection_limits(&connections, &connections_per_address, at),
+            body: self
+                .body_limit(at, "body", &body)
+                .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
             http2: self.http2_limits(http2.0.unwrap_or_default(), at.field("http2")),
             header_bytes: self
                 .size(at, "header_bytes", &header_bytes, &head)

@@ -1,13 +1,14 @@
 //! Unix sockets, the PROXY protocol and the limits on connections.
 
-use std::net::IpAddr;
+use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::Cx;
+use super::edge::network;
 use super::fields::Fault;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{ConnectionLimits, ListenAddress, Network, ProxySenders};
+use crate::config::model::{ConnectionLimits, ListenAddress, ProxySenders};
 use crate::config::report::Problem;
 use crate::config::{defaults, raw};
 
@@ -129,43 +130,11 @@ impl Cx<'_> {
     ) -> ConnectionLimits {
         let most = |least, key, typed| {
             let number: Option<usize> = self.whole(at, key, typed, least..=10_000_000);
-            number.and_then(std::num::NonZero::new)
+            number.and_then(NonZero::new)
         };
         ConnectionLimits {
             total: most(1, "connections", total),
             per_address: most(0, "connections_per_address", per_address),
         }
     }
-}
-
-/// `10.0.0.0/8`, `2001:db8::/32` or an address alone.
-fn network(typed: &str) -> Result<Network, Fault> {
-    const HINT: &str = "write an address, or a network such as `10.0.0.0/8` or `2001:db8::/32`";
-    let shown = quotable(typed);
-    let wrong = |hint: String| Fault::new(format!("`{shown}` is not a network"), hint);
-    let (address, prefix) = match typed.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (typed, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_no| wrong(HINT.to_owned()))?;
-    if let (IpAddr::V6(_), IpAddr::V4(inner)) = (address, address.to_canonical()) {
-        return Err(wrong(format!("write it as IPv4: `{inner}`")));
-    }
-    let longest: u8 = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = match prefix {
-        None => longest,
-        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text
-            .parse()
-            .ok()
-            .filter(|prefix| *prefix <= longest)
-            .ok_or_else(|| wrong(format!("the number after `/` is 0 to {longest}")))?,
-        Some(_) => return Err(wrong(HINT.to_owned())),
-    };
-    let network = Network::new(address, prefix).ok_or_else(|| wrong(HINT.to_owned()))?;
-    if network.first() != address {
-        let hint = format!("its first address is `{}/{prefix}`", network.first());
-        let message = format!("`{shown}` has bits beyond its prefix");
-        return Err(Fault::new(message, hint));
-    }
-    Ok(network)
 }

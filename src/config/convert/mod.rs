@@ -5,6 +5,9 @@
 //! the file; the caller drops the model when the report holds an error. Invariant: what is not in the
 //! report is inside the bounds that `model` states.
 
+mod cors;
+mod edge;
+mod edits;
 mod fields;
 mod files;
 mod http2;
@@ -15,6 +18,7 @@ mod patterns;
 mod routes;
 mod server;
 mod shards;
+mod templates;
 mod upstreams;
 
 use std::path::Path;
@@ -46,10 +50,15 @@ pub(crate) fn convert(
         listeners,
         admin,
         timeouts,
-        limits,
         log,
         access_log,
         cache,
+        limits,
+        trusted_proxies,
+        forwarded,
+        paths,
+        underscore_headers,
+        trace,
         upstreams,
         shard_maps,
         routes,
@@ -68,10 +77,15 @@ pub(crate) fn convert(
         workers: cx.workers(&workers, at),
         listeners: cx.listeners(listeners, at, &admin),
         timeouts: cx.client_timeouts(timeouts.0.unwrap_or_default(), at.field("timeouts")),
-        limits: cx.limits(limits.0.unwrap_or_default(), at.field("limits")),
         log: cx.log(log.0.unwrap_or_default(), at.field("log")),
         access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),
         cache: cx.cache_store(cache.0.unwrap_or_default(), at.field("cache")),
+        limits: cx.limits(limits.0.unwrap_or_default(), at.field("limits")),
+        trusted_proxies: cx.networks(trusted_proxies, at.field("trusted_proxies")),
+        forwarded: cx.forwarding(&forwarded, at),
+        paths: cx.path_rules(paths.0.unwrap_or_default(), at.field("paths")),
+        keep_underscores: cx.keep_underscores(&underscore_headers, at),
+        trace: trace.0.unwrap_or_default(),
         routes: cx.routes(routes, at.field("routes"), &targets),
         admin,
         upstreams,

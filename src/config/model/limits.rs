@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU64;
 
-use super::{ConnectionLimits, Http2Limits};
+use super::{BodyLimit, ConnectionLimits, Http2Limits};
 use crate::config::units::ByteSize;
 
 /// Bounds on what clients may take and send.
@@ -13,6 +13,8 @@ use crate::config::units::ByteSize;
 pub struct Limits {
     /// How many connections may be open.
     pub connections: ConnectionLimits,
+    /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
+    pub body: BodyLimit,
     /// Most bytes of a request's head. Default 32 KiB.
     pub header_bytes: ByteSize,
     /// Most header fields of a request. Default 100.

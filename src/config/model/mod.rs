@@ -8,8 +8,8 @@
 mod http2;
 mod limits;
 mod listeners;
-mod network;
 mod outbound;
+mod road;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -22,9 +22,13 @@ use super::units::ByteSize;
 pub use http2::{Http2Limits, Protocols};
 pub use limits::Limits;
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
-pub use network::Network;
 pub use outbound::{
     EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
+};
+pub use road::{
+    BodyLimit, Cors, FieldEdits, Forwarding, MAX_CORS_AGE, Network, OriginPattern, Origins,
+    PathPiece, PathRules, Piece, Redirect, Respond, Rewrite, RouteEdge, Template, ToHttps,
+    Variable,
 };
 
 /// One whole configuration, proven consistent.
@@ -38,14 +42,24 @@ pub struct Config {
     pub admin: Admin,
     /// Deadlines towards clients, and the drain time.
     pub timeouts: ClientTimeouts,
-    /// Bounds on what clients may take and send.
-    pub limits: Limits,
     /// Diagnostics log. Needs a restart to change.
     pub log: Log,
     /// Access log. Needs a restart to change.
     pub access_log: AccessLog,
     /// The shared cache. `memory` needs a restart to change.
     pub cache: CacheStore,
+    /// Bounds on what clients send and take.
+    pub limits: Limits,
+    /// Proxies before this one whose word about clients counts. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// In which fields proxies tell who the client is. Default `X-Forwarded-*`.
+    pub forwarded: Forwarding,
+    /// What is done about ambiguous paths.
+    pub paths: PathRules,
+    /// Whether header names with `_` or `.` reach endpoints. Default not.
+    pub keep_underscores: bool,
+    /// Whether `TRACE` is answered or passed on. Default refused.
+    pub trace: bool,
     /// In the order of the file; `UpstreamId` indexes it.
     pub upstreams: Vec<Upstream>,
     /// In the order of the file; `ShardMapId` indexes it.
@@ -359,6 +373,12 @@ pub struct Route {
     pub target: Target,
     /// Caching, opted into by `cache: {}`.
     pub cache: Option<CacheRule>,
+    /// Largest request body, if not that of `limits.body`.
+    pub max_body: Option<BodyLimit>,
+    /// Protocols that clients may go on in (RFC 9110 section 7.8), in lower case. Default `websocket`.
+    pub upgrades: Vec<Arc<str>>,
+    /// What happens on its edge.
+    pub edge: RouteEdge,
 }
 
 /// Which requests a route takes. All parts must hold.
@@ -421,12 +441,18 @@ pub enum ValuePattern {
 }
 
 /// Where a route's requests go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `upstream: NAME`.
     Upstream(UpstreamId),
     /// `shard_map: NAME`.
     ShardMap(ShardMapId),
+    /// `redirect: { to: ... }`.
+    Redirect(Arc<Redirect>),
+    /// `respond`.
+    Respond(Arc<Respond>),
+    /// `redirect: { https: true }` and nothing else: over TLS there is nothing here.
+    Nothing,
 }
 
 /// What a caching route adds to the RFCs.

@@ -27,10 +27,15 @@ pub(crate) struct Config {
     pub(crate) listeners: List<Listener>,
     pub(crate) admin: Lenient<Admin>,
     pub(crate) timeouts: Lenient<ClientTimeouts>,
-    pub(crate) limits: Lenient<Limits>,
     pub(crate) log: Lenient<Log>,
     pub(crate) access_log: Lenient<AccessLog>,
     pub(crate) cache: Lenient<CacheStore>,
+    pub(crate) limits: Lenient<Limits>,
+    pub(crate) trusted_proxies: List<String>,
+    pub(crate) forwarded: Text,
+    pub(crate) paths: Lenient<Paths>,
+    pub(crate) underscore_headers: Text,
+    pub(crate) trace: Lenient<bool>,
     pub(crate) upstreams: Lenient<Named<Upstream>>,
     pub(crate) shard_maps: Lenient<Named<ShardMap>>,
     pub(crate) routes: List<Route>,
@@ -50,18 +55,6 @@ pub(crate) struct Listener {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProxyProtocol {
     pub(crate) from: List<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    pub(crate) connections: Whole,
-    pub(crate) connections_per_address: Whole,
-    pub(crate) header_bytes: Text,
-    pub(crate) headers: Whole,
-    pub(crate) uri_bytes: Text,
-    pub(crate) requests_per_connection: Whole,
-    pub(crate) http2: Lenient<Http2Limits>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,6 +114,27 @@ pub(crate) struct AccessLog {
 pub(crate) struct CacheStore {
     pub(crate) memory: Text,
     pub(crate) max_object: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) connections: Whole,
+    pub(crate) connections_per_address: Whole,
+    pub(crate) body: Text,
+    pub(crate) header_bytes: Text,
+    pub(crate) headers: Whole,
+    pub(crate) uri_bytes: Text,
+    pub(crate) requests_per_connection: Whole,
+    pub(crate) http2: Lenient<Http2Limits>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Paths {
+    pub(crate) encoded_slash: Text,
+    pub(crate) semicolon: Text,
+    pub(crate) merge_slashes: Lenient<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -231,6 +245,15 @@ pub(crate) struct Route {
     pub(crate) upstream: Text,
     pub(crate) shard_map: Text,
     pub(crate) cache: Lenient<CacheRule>,
+    pub(crate) redirect: Lenient<Redirect>,
+    pub(crate) respond: Lenient<Respond>,
+    pub(crate) rewrite: Lenient<Rewrite>,
+    pub(crate) request_headers: Lenient<HeaderEdits>,
+    pub(crate) response_headers: Lenient<HeaderEdits>,
+    pub(crate) hsts: Lenient<Hsts>,
+    pub(crate) cors: Lenient<Cors>,
+    pub(crate) max_body: Text,
+    pub(crate) upgrades: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -255,6 +278,59 @@ pub(crate) struct ValuePattern {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CacheRule {
     pub(crate) default_ttl: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Redirect {
+    pub(crate) to: Text,
+    pub(crate) status: Whole,
+    pub(crate) https: Lenient<bool>,
+    pub(crate) port: Whole,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Respond {
+    pub(crate) status: Whole,
+    pub(crate) body: Text,
+    pub(crate) content_type: Text,
+    pub(crate) headers: Lenient<Named<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rewrite {
+    pub(crate) strip_prefix: Text,
+    pub(crate) replace_prefix: Text,
+    pub(crate) path: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HeaderEdits {
+    pub(crate) set: Lenient<Named<String>>,
+    pub(crate) add: Lenient<Named<String>>,
+    pub(crate) remove: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Hsts {
+    pub(crate) max_age: Text,
+    pub(crate) include_subdomains: Lenient<bool>,
+    pub(crate) preload: Lenient<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cors {
+    pub(crate) origins: List<String>,
+    pub(crate) methods: List<String>,
+    pub(crate) headers: List<String>,
+    pub(crate) expose: List<String>,
+    pub(crate) credentials: Lenient<bool>,
+    pub(crate) max_age: Text,
 }
 
 #[cfg(test)]

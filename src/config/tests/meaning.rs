@@ -334,3 +334,38 @@ fn only_what_a_restart_alone_can_change_is_named() {
     new.access_log.path = AccessLogPath::File(PathBuf::from("x"));
     assert_eq!(restart_only_changes(&old, &new), ["access_log"]);
 }
+
+#[test]
+fn a_listener_on_a_unix_socket_has_a_path_a_mode_and_trusted_proxies() {
+    let text = "listeners:
+  - address: unix:run/gate.sock
+    mode: 0600
+    proxy_protocol: { from: [unix, 10.0.0.0/8, '::1'] }
+  - address: '[::]:80'
+limits: { connections: 9, connections_per_address: 0 }
+routes: []
+";
+    let loaded = parse(text, Path::new("/etc/headgate/gate.yaml"));
+    let config = loaded.unwrap_or_else(|error| panic!("{error}")).config;
+    let [unix, v6] = &config.listeners[..] else {
+        panic!("{:?}", config.listeners);
+    };
+    assert_eq!(unix.address.to_string(), "unix:/etc/headgate/run/gate.sock");
+    assert_eq!(unix.mode, 0o600);
+    let senders = &unix.proxy_protocol;
+    for (ip, included) in [
+        (None, true),
+        (Some("10.1.2.3"), true),
+        (Some("::1"), true),
+        (Some("11.0.0.1"), false),
+    ] {
+        let ip = ip.map(|ip| ip.parse().unwrap());
+        assert_eq!(senders.include(ip), included, "{ip:?}");
+    }
+    assert_eq!(v6.address.to_string(), "[::]:80");
+    assert_eq!(v6.mode, 0o660);
+    assert!(!v6.proxy_protocol.include(None));
+    let limits = config.limits.connections;
+    assert_eq!(limits.total.map(std::num::NonZero::get), Some(9));
+    assert_eq!(limits.per_address, None);
+}

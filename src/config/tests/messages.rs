@@ -808,3 +808,124 @@ fn a_damaged_example_is_read_or_refused_in_order() {
         }
     }
 }
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of mistakes")]
+fn listeners_on_unix_sockets_and_their_proxies_are_checked() {
+    let listener = |text: &str| format!("listeners: [{{ {text} }}]\nroutes: []\n");
+    let long = "s".repeat(108);
+    for (text, place, message, hint) in [
+        (
+            "address: 'unix:'",
+            "1:24",
+            "`unix:` names no file",
+            "unix:/run/headgate/web.sock",
+        ),
+        (
+            "address: 'unix:/run/'",
+            "1:24",
+            "`unix:/run/` names no file",
+            "path of a socket",
+        ),
+        (
+            "address: 'unix:@gate'",
+            "1:24",
+            "abstract socket",
+            "path of a socket",
+        ),
+        (
+            &format!("address: 'unix:{long}'"),
+            "1:24",
+            "bytes long with its folder",
+            "at most 107 bytes",
+        ),
+        (
+            "address: '127.0.0.1:1', mode: '0600'",
+            "1:45",
+            "`mode` is for Unix sockets",
+            "listen on `unix:PATH`",
+        ),
+        (
+            "address: 'unix:s', mode: 1777",
+            "1:40",
+            "`1777` is not a file mode",
+            "`\"0660\"`",
+        ),
+        (
+            "address: 'unix:s', mode: 066x",
+            "1:40",
+            "`066x` is not a file mode",
+            "octal digits",
+        ),
+        (
+            "address: 'unix:s', mode: 0o888",
+            "1:40",
+            "is not a file mode",
+            "octal digits",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: {}",
+            "1:55",
+            "`proxy_protocol` without `from`",
+            "add `from: [10.0.0.0/8]`",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [] }",
+            "1:63",
+            "`from` is empty",
+            "networks of the proxies",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [unix] }",
+            "1:64",
+            "`unix` is for Unix sockets",
+            "addresses of the proxies",
+        ),
+        (
+            "address: 'unix:s', proxy_protocol: { from: [::1] }",
+            "1:58",
+            "nobody on a Unix socket",
+            "`from: [unix]`",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [10.1.0.0/8] }",
+            "1:64",
+            "bits beyond its prefix",
+            "`10.0.0.0/8`",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [10.0.0.0/33] }",
+            "1:64",
+            "is not a network",
+            "0 to 32",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: ['::ffff:10.0.0.0/104'] }",
+            "1:64",
+            "is not a network",
+            "as IPv4",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [lb.example] }",
+            "1:64",
+            "`lb.example` is not a network",
+            "2001:db8::/32",
+        ),
+    ] {
+        let shown = refused(&listener(text));
+        for part in [&format!("gate.yaml:{place}\n"), message, hint] {
+            assert!(shown.contains(part), "{part} is not in:\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn limits_on_connections_have_bounds() {
+    assert_eq!(
+        errors("limits: { connections: 0, connections_per_address: -1 }\nroutes: []\n"),
+        [
+            "0 | `connections` must be at least 1, it is 0",
+            "-1 | `connections_per_address` must be at least 0, it is -1",
+        ]
+    );
+}

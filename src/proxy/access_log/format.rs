@@ -48,7 +48,8 @@ fn json(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     let mut object = Members { out };
     object.text("request_id", id.as_bytes());
     object.display("client", record.client.host());
-    if let Some(port) = record.client.port() {
+    // A proxy that names its client rarely tells its port.
+    if let Some(port) = record.client.port().filter(|port| *port != 0) {
         object.number("client_port", port);
     }
     object.text("method", record.method.as_str().as_bytes());
