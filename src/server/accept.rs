@@ -387,6 +387,12 @@ mod tests {
                 idle: Duration::from_secs(1),
                 write_window: Duration::from_secs(1),
                 least_written: 1,
+                heads: crate::http1::Limits {
+                    head_bytes: 1024,
+                    fields: 10,
+                    target_bytes: 100,
+                },
+                requests: None,
             };
             let (deadlines, batch) = (Deadlines::new(), Batch::new());
             let shared = Shared::new(Rc::new(Nobody), &deadlines, &batch, &Rc::default(), limits);

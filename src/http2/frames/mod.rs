@@ -508,7 +508,7 @@ impl Walk {
             .len()
             .saturating_add(self.head.length as usize);
         block.continuations = block.continuations.saturating_add(1);
-        let frames = CONTINUATIONS.max(most / LARGEST as usize);
+        let frames = CONTINUATIONS.max(most >> 14);
         if block.continuations > frames || bytes > most {
             return calm(Flood::Continuation, "too many CONTINUATION frames");
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::conn::Conn;
@@ -173,8 +173,13 @@ fn an_idle_connection_gives_its_buffers_back() {
         bench.client = client;
 
         let (shared, talking) = (Rc::clone(&bench.shared), Rc::clone(&conn));
-        let stretch =
-            tokio::task::spawn_local(async move { shared.converse(&talking, &peer).await });
+        let stretch = tokio::task::spawn_local(async move {
+            let choice = Choice {
+                http1: true,
+                h2: true,
+            };
+            shared.converse(&talking, choice, &peer).await
+        });
         bench.send("GET /one HTTP/1.1\r\nhost: a\r\n\r\n").await;
         bench.read_until("/one").await;
         bench.pass(Duration::from_millis(50)).await;
@@ -184,6 +189,7 @@ fn an_idle_connection_gives_its_buffers_back() {
         match stretch.await.unwrap() {
             Turn::Idle => conn.io.borrow_mut().rest(),
             Turn::Ended(reason) => panic!("{reason}"),
+            Turn::Http2 => panic!("it was HTTP/1.1"),
         }
         assert_eq!(conn.io.borrow().read.capacity(), 0);
     });

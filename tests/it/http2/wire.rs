@@ -387,3 +387,14 @@ impl Wire {
         }
     }
 }
+
+impl Wire {
+    /// The rest of the preface, and SETTINGS.
+    pub(crate) async fn open_after(&mut self, cut: usize) {
+        self.send([&PREFACE[cut..], &settings(&[])].concat()).await;
+        self.until("SETTINGS", |wire| {
+            wire.acks > 0 && !wire.settings.is_empty()
+        })
+        .await;
+    }
+}
