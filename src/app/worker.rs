@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -230,8 +231,7 @@ async fn tick(worker: Rc<Worker>) {
 fn limits(worker: &Worker) -> Limits {
     let view = worker.view();
     let config = &view.snapshot.config;
-    let (timeouts, limits) = (&config.timeouts, &config.limits);
-    let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let (timeouts, limits) = (&config.timeouts, &config.limits.heads);
     Limits {
         header: timeouts.header,
         idle: timeouts.idle,
@@ -248,6 +248,7 @@ fn limits(worker: &Worker) -> Limits {
 
 fn http2(worker: &Worker) -> http2::Settings {
     let view = worker.view();
+    let heads = &view.snapshot.config.limits.heads;
     let limits = &view.snapshot.config.limits.http2;
     let window = |size: ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
     http2::Settings {
@@ -255,7 +256,17 @@ fn http2(worker: &Worker) -> http2::Settings {
         resets: limits.resets,
         stream_window: window(limits.stream_window),
         connection_window: window(limits.connection_window),
+        fields: heads.headers,
+        header_bytes: bytes(heads.header_bytes),
+        target: bytes(heads.uri_bytes),
+        requests: heads
+            .requests_per_connection
+            .map_or(u64::MAX, NonZeroU64::get),
     }
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 /// Takes the commands of a worker.

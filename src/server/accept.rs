@@ -387,11 +387,7 @@ mod tests {
                 idle: Duration::from_secs(1),
                 write_window: Duration::from_secs(1),
                 least_written: 1,
-                heads: crate::http1::Limits {
-                    head_bytes: 1024,
-                    fields: 10,
-                    target_bytes: 100,
-                },
+                heads: crate::http1::Limits::default(),
                 requests: None,
             };
             let (deadlines, batch) = (Deadlines::new(), Batch::new());

@@ -313,11 +313,6 @@ impl Guard {
         }
     }
 
-    /// The stream, for another protocol.
-    pub(super) fn into_stream(self) -> Stream {
-        self.stream
-    }
-
     /// The stream, for who waits for the next request with nothing else.
     pub(super) fn stream(&mut self) -> &mut Stream {
         &mut self.stream

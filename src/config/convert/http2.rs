@@ -39,7 +39,7 @@ impl Cx<'_> {
         spoken
     }
 
-    pub(super) fn http2_limits(self, raw: raw::Http2Limits, at: At<'_>) -> Http2Limits {
+    pub(super) fn http2_limits(self, raw: &raw::Http2Limits, at: At<'_>) -> Http2Limits {
         let raw::Http2Limits {
             streams,
             resets,
@@ -50,19 +50,19 @@ impl Cx<'_> {
         let connection_bounds = LEAST_CONNECTION_WINDOW..=LARGEST_WINDOW;
         Http2Limits {
             streams: self
-                .whole(at, "streams", &streams, 1..=1000)
+                .whole(at, "streams", streams, 1..=1000)
                 .unwrap_or(defaults::HTTP2_STREAMS),
             resets: self
-                .whole(at, "resets", &resets, 1..=1_000_000)
+                .whole(at, "resets", resets, 1..=1_000_000)
                 .unwrap_or(defaults::HTTP2_RESETS),
             stream_window: self
-                .size(at, "stream_window", &stream_window, &stream_bounds)
+                .size(at, "stream_window", stream_window, &stream_bounds)
                 .unwrap_or(defaults::HTTP2_STREAM_WINDOW),
             connection_window: self
                 .size(
                     at,
                     "connection_window",
-                    &connection_window,
+                    connection_window,
                     &connection_bounds,
                 )
                 .unwrap_or(defaults::HTTP2_CONNECTION_WINDOW),

@@ -5,16 +5,11 @@
 
 use std::num::NonZeroU64;
 
-use super::{BodyLimit, ConnectionLimits, Http2Limits};
 use crate::config::units::ByteSize;
 
-/// Bounds on what clients may take and send.
+/// Bounds on the heads of requests, and on how many of them a connection may bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// How many connections may be open.
-    pub connections: ConnectionLimits,
-    /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
-    pub body: BodyLimit,
+pub struct HeadLimits {
     /// Most bytes of a request's head. Default 32 KiB.
     pub header_bytes: ByteSize,
     /// Most header fields of a request. Default 100.
@@ -23,6 +18,4 @@ pub struct Limits {
     pub uri_bytes: ByteSize,
     /// Requests after which a connection is closed; none for no limit. Default 10,000.
     pub requests_per_connection: Option<NonZeroU64>,
-    /// What a connection of HTTP/2 may do.
-    pub http2: Http2Limits,
 }

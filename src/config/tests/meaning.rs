@@ -35,6 +35,15 @@ fn what_is_not_typed_has_the_documented_defaults() {
         [seconds(10), seconds(60), seconds(30), seconds(30)]
     );
     assert_eq!(timeouts.min_rate, ByteSize(240));
+    let heads = &config.limits.heads;
+    assert_eq!(
+        (heads.header_bytes, heads.headers, heads.uri_bytes),
+        (ByteSize(32 << 10), 100, ByteSize(8 << 10))
+    );
+    assert_eq!(
+        heads.requests_per_connection.map(std::num::NonZero::get),
+        Some(10_000)
+    );
     assert_eq!(
         (config.log.level, config.log.format),
         (LogLevel::Info, LogFormat::Text)

@@ -16,7 +16,6 @@ use http_body::Frame;
 use crate::body::BodyFault;
 use crate::http1::{Decoded, Decoder, Framing};
 use crate::metrics::CloseReason;
-use crate::net::stream::Stream;
 use crate::server::guard::{Guard, Out, Watch};
 
 /// Least and most room that is made for a read of a body.
@@ -92,12 +91,6 @@ impl Conn {
             serial: Cell::new(0),
             body_gone: Cell::new(false),
         })
-    }
-
-    /// The stream, and what came of it and was not used, for another protocol.
-    pub(super) fn into_parts(self) -> (Stream, Bytes) {
-        let Io { guard, read, .. } = self.io.into_inner();
-        (guard.into_stream(), read.freeze())
     }
 
     /// A request's head has come; `expects` says that its client waits before it sends the body.

@@ -15,8 +15,8 @@ use bytes::Buf as _;
 
 use crate::http1::{Expect, Limits, RequestHead, RequestParser};
 use crate::metrics::CloseReason;
-use crate::server::guard::LINGER;
-use crate::server::http2::{self, Opening};
+use crate::net::stream::Stream;
+use crate::server::guard::{Guard, LINGER, Watch};
 use crate::wire::{Fault, Handler, Peer};
 
 use super::Shared;
@@ -25,7 +25,7 @@ use super::early::Hints;
 use super::exchange::After;
 
 /// Room that is made for the rest of a head.
-const HEAD_ROOM: usize = 4 * 1024;
+const HEAD_ROOM: usize = 2 * 1024;
 
 /// What came instead of a head, or a head.
 #[expect(
@@ -37,16 +37,7 @@ enum Next {
     Fault(Fault),
     /// Nothing has come for a while.
     Idle,
-    /// The client speaks HTTP/2 with prior knowledge.
-    Http2,
     Ended(CloseReason),
-}
-
-/// What a client may speak on a connection where nothing was agreed on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Choice {
-    pub(super) http1: bool,
-    pub(super) h2: bool,
 }
 
 /// How a stretch of requests ended.
@@ -55,8 +46,6 @@ pub(super) enum Turn {
     Ended(CloseReason),
     /// Nothing has come for a while.
     Idle,
-    /// Before it began: the client speaks HTTP/2.
-    Http2,
 }
 
 /// The requests of a stretch.
@@ -68,32 +57,30 @@ pub(super) struct Stretch<'a> {
 }
 
 impl<H: Handler> Shared<H> {
-    /// Speaks HTTP/1.1 until the connection ends; none when the client begins with HTTP/2, and
-    /// nothing was used of what came.
+    /// Speaks HTTP/1.1 until the connection ends. `unread` came from it already.
     pub(super) async fn http1(
         &self,
-        conn: &Rc<Conn>,
-        choice: Choice,
+        stream: Stream,
+        unread: &[u8],
         peer: &Rc<Peer>,
-    ) -> Option<CloseReason> {
-        let mut choice = choice;
+        watch: &Rc<Watch>,
+    ) -> CloseReason {
+        let conn = Conn::new(Guard::new(stream, watch), watch);
+        conn.io.borrow_mut().read.extend_from_slice(unread);
         loop {
             // Boxed, so that a connection at rest does not keep room for it.
-            match Box::pin(self.converse(conn, choice, peer)).await {
-                Turn::Ended(reason) => return Some(reason),
+            match Box::pin(self.converse(&conn, peer)).await {
+                Turn::Ended(reason) => return reason,
                 Turn::Idle => conn.io.borrow_mut().rest(),
-                Turn::Http2 => return None,
             }
-            choice.h2 = false;
-            if let Err(reason) = self.rest(conn).await {
-                return Some(reason);
+            if let Err(reason) = self.rest(&conn).await {
+                return reason;
             }
         }
     }
 
     /// One stretch of requests.
-    pub(super) async fn converse(&self, conn: &Rc<Conn>, choice: Choice, peer: &Rc<Peer>) -> Turn {
-        let Choice { http1, mut h2 } = choice;
+    pub(super) async fn converse(&self, conn: &Rc<Conn>, peer: &Rc<Peer>) -> Turn {
         let mut parser = RequestParser::default();
         let mut stretch = Stretch {
             conn,
@@ -101,15 +88,13 @@ impl<H: Handler> Shared<H> {
             hints: Rc::default(),
         };
         loop {
-            let after = match self.next(conn, &mut parser, std::mem::take(&mut h2)).await {
-                Next::Head(_) if !http1 => self.refuse(&stretch, Fault::Version).await,
+            let after = match self.next(conn, &mut parser).await {
                 Next::Head(head) if head.expect == Expect::Unknown => {
                     self.refuse(&stretch, Fault::Expectation).await
                 }
                 Next::Head(head) => self.exchange(&mut stretch, head).await,
                 Next::Fault(fault) => self.refuse(&stretch, fault).await,
                 Next::Idle => return Turn::Idle,
-                Next::Http2 => return Turn::Http2,
                 Next::Ended(reason) => {
                     let says_so = !matches!(reason, CloseReason::Io | CloseReason::SlowReader);
                     After::closing(reason, says_so, false)
@@ -127,7 +112,7 @@ impl<H: Handler> Shared<H> {
     }
 
     /// Waits for the next head.
-    async fn next(&self, conn: &Conn, parser: &mut RequestParser, h2: bool) -> Next {
+    async fn next(&self, conn: &Conn, parser: &mut RequestParser) -> Next {
         let mut unparsed = !conn.io.borrow().read.is_empty();
         if unparsed {
             // A part of the next head is here already: its time runs.
@@ -138,20 +123,6 @@ impl<H: Handler> Shared<H> {
             let mut io = conn.io.borrow_mut();
             let limits = &conn.watch.limits().heads;
             let result = self.poll_next(cx, &mut io, parser, limits, &mut unparsed);
-            let result = match result {
-                // The preface is no request of HTTP/1.1, so that those cost nothing here.
-                Poll::Ready(Ok(Next::Fault(_))) if h2 => match http2::opening(&io.read) {
-                    Opening::Http2 => return Poll::Ready(Next::Http2),
-                    Opening::Short => {
-                        *parser = RequestParser::default();
-                        // To read on: a socket that was just read may have no more to say.
-                        cx.waker().wake_by_ref();
-                        Poll::Pending
-                    }
-                    Opening::Other => result,
-                },
-                result => result,
-            };
             match result {
                 Poll::Ready(Ok(next)) => Poll::Ready(next),
                 Poll::Ready(Err(_)) => Poll::Ready(match conn.failed() {
@@ -222,11 +193,7 @@ impl<H: Handler> Shared<H> {
                     return Poll::Ready(Ok(Next::Head(head)));
                 }
                 Ok(None) => io.read.extend_from_slice(come),
-                Err(fault) => {
-                    // It may be the preface of HTTP/2.
-                    io.read.extend_from_slice(come);
-                    return Poll::Ready(Ok(Next::Fault(fault)));
-                }
+                Err(fault) => return Poll::Ready(Ok(Next::Fault(fault))),
             }
         }
     }

@@ -29,7 +29,7 @@ use crate::wire::{Handler, Peer};
 
 use super::exchange;
 use super::lane::{Io, Lane, Late};
-use super::request::LastHost;
+use super::request::{self, LastHost};
 use super::{Dates, Service, Settings};
 
 /// How long a client has to acknowledge a GOAWAY, or to take the last one.
@@ -42,6 +42,7 @@ pub(super) struct Common<H> {
     pub(super) peer: Rc<Peer>,
     pub(super) limits: guard::Limits,
     pub(super) deadlines: Rc<Deadlines>,
+    pub(super) request: request::Bounds,
     pub(super) last_host: LastHost,
     dates: Rc<Dates>,
     /// Streams that were given up because their client's window stayed closed.
@@ -100,12 +101,12 @@ pub(super) async fn serve<H: Handler>(
         cells,
     } = service;
     let bounds = frames::Bounds {
-        fields: limits.heads.fields,
-        bytes: limits.heads.head_bytes,
+        fields: settings.fields,
+        bytes: settings.header_bytes,
         resets: settings.resets,
     };
     let (lane, io) = Lane::new(stream, unread, bounds, limits, deadlines);
-    let h2 = match open(&lane, io, &settings, &limits).await {
+    let h2 = match open(&lane, io, &settings).await {
         Ok(h2) => h2,
         Err(reason) => return reason,
     };
@@ -114,6 +115,11 @@ pub(super) async fn serve<H: Handler>(
         peer,
         limits,
         deadlines: Rc::clone(deadlines),
+        request: request::Bounds {
+            fields: settings.fields,
+            bytes: settings.header_bytes,
+            target: settings.target,
+        },
         last_host: LastHost::default(),
         dates: Rc::clone(dates),
         stalled: Cell::new(0),
@@ -145,9 +151,8 @@ async fn open(
     lane: &Lane,
     io: Io,
     settings: &Settings,
-    limits: &guard::Limits,
 ) -> Result<h2::server::Connection<Io, Bytes>, CloseReason> {
-    let mut opening = settings.builder(&limits.heads).handshake(io);
+    let mut opening = settings.builder().handshake(io);
     poll_fn(|cx| {
         let polled = Pin::new(&mut opening).poll(cx);
         if lane.send(cx).is_err() {
@@ -257,8 +262,7 @@ impl<H: Handler> Connection<'_, H> {
     ) {
         self.requests += 1;
         self.cells.http2_stream();
-        let most = self.common.limits.requests;
-        if most.is_some_and(|most| self.requests >= most.get()) {
+        if self.requests >= self.settings.requests {
             self.leave(CloseReason::Complete);
         }
         let common = Rc::clone(&self.common);

@@ -71,7 +71,7 @@ pub(super) async fn serve<H: Handler>(
     let voice = Rc::new(Voice(RefCell::new(respond)));
     let head_only = head.method == Method::HEAD;
     let scheme = common.peer.scheme();
-    let canonical = request::canonical(&mut head, &common.limits.heads, scheme, &common.last_host);
+    let canonical = request::canonical(&mut head, common.request, scheme, &common.last_host);
     let (answer, offers) = match canonical {
         Err(fault) => (common.handler.refuse(&common.peer, fault), false),
         Ok(tunnel) => {

@@ -20,7 +20,6 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 
 use crate::clock;
-use crate::http1;
 use crate::http2::frames::{EXCESS, PREFACE};
 use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
@@ -49,6 +48,14 @@ pub struct Settings {
     pub stream_window: u32,
     /// The same of all streams of a connection.
     pub connection_window: u32,
+    /// Header fields of a request.
+    pub fields: usize,
+    /// Bytes of its header section: names, values and 32 a field.
+    pub header_bytes: usize,
+    /// Bytes of its target.
+    pub target: usize,
+    /// Requests of one connection.
+    pub requests: u64,
 }
 
 impl Default for Settings {
@@ -58,14 +65,18 @@ impl Default for Settings {
             resets: 100,
             stream_window: 64 * 1024,
             connection_window: 256 * 1024,
+            fields: 100,
+            header_bytes: 32 * 1024,
+            target: 8 * 1024,
+            requests: u64::MAX,
         }
     }
 }
 
 impl Settings {
-    fn builder(&self, heads: &http1::Limits) -> h2::server::Builder {
+    fn builder(&self) -> h2::server::Builder {
         let mut builder = h2::server::Builder::new();
-        let list = u32::try_from(heads.head_bytes.saturating_mul(EXCESS)).unwrap_or(u32::MAX);
+        let list = u32::try_from(self.header_bytes.saturating_mul(EXCESS)).unwrap_or(u32::MAX);
         builder
             .max_concurrent_streams(self.streams)
             .initial_window_size(self.stream_window)

@@ -16,9 +16,19 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
-use crate::http1::Limits;
 use crate::http2::fields;
 use crate::wire::Fault;
+
+/// What a request may come to; more is refused with an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Header fields.
+    pub fields: usize,
+    /// Bytes of them: names, values and 32 each.
+    pub bytes: usize,
+    /// Bytes of `:path`.
+    pub target: usize,
+}
 
 /// The last authority of a connection as a field value, since most requests name the same one.
 #[derive(Debug, Default)]
@@ -44,7 +54,7 @@ impl LastHost {
 /// What is wrong with it.
 pub(super) fn canonical(
     head: &mut Parts,
-    bounds: &Limits,
+    bounds: Bounds,
     scheme: &str,
     last: &LastHost,
 ) -> Result<Option<Box<str>>, Fault> {
@@ -71,12 +81,12 @@ pub(super) fn canonical(
     }))
 }
 
-fn measure(head: &Parts, bounds: &Limits) -> Result<(), Fault> {
+fn measure(head: &Parts, bounds: Bounds) -> Result<(), Fault> {
     let path = head
         .uri
         .path_and_query()
         .map_or(0, |path| path.as_str().len());
-    if path > bounds.target_bytes {
+    if path > bounds.target {
         return Err(Fault::TargetTooLong);
     }
     if head.headers.len() > bounds.fields {
@@ -87,7 +97,7 @@ fn measure(head: &Parts, bounds: &Limits) -> Result<(), Fault> {
         bytes.saturating_add(32)
     };
     let sizes = head.headers.iter().map(|(name, value)| size(name, value));
-    if sizes.fold(path, usize::saturating_add) > bounds.head_bytes {
+    if sizes.fold(path, usize::saturating_add) > bounds.bytes {
         return Err(Fault::HeadTooLarge);
     }
     Ok(())
@@ -146,10 +156,10 @@ mod tests {
     use super::*;
     use http::Request;
 
-    const BOUNDS: Limits = Limits {
+    const BOUNDS: Bounds = Bounds {
         fields: 10,
-        head_bytes: 600,
-        target_bytes: 100,
+        bytes: 600,
+        target: 100,
     };
 
     fn check(
@@ -162,7 +172,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        let tunnel = canonical(&mut head, &BOUNDS, "https", &LastHost::default())?;
+        let tunnel = canonical(&mut head, BOUNDS, "https", &LastHost::default())?;
         Ok((head, tunnel))
     }
 
@@ -227,7 +237,7 @@ mod tests {
             .extensions_mut()
             .insert(Protocol::from_static("WebSocket"));
         let (mut head, ()) = request.into_parts();
-        let tunnel = canonical(&mut head, &BOUNDS, "https", &LastHost::default()).unwrap();
+        let tunnel = canonical(&mut head, BOUNDS, "https", &LastHost::default()).unwrap();
         assert_eq!(tunnel.as_deref(), Some("websocket"));
         assert_eq!(
             (head.method, head.uri),
