@@ -93,6 +93,7 @@ fn requests_bodies_and_trailers_pass_in_any_pieces() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_fault_has_its_code() {
     use Code::{Compression, EnhanceYourCalm, FlowControl, FrameSize, Protocol, StreamClosed};
     let pseudo = frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, b"\x82");
