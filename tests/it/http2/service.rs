@@ -282,7 +282,8 @@ async fn an_answer_that_breaks_off_is_reset_and_not_ended() {
             .close()
     });
     let mut scene = Scene::with(origin, "").await;
-    let answer = scene.wire.fetch(1, "/broken").await.expect(200);
+    // Where it breaks off at once, not even its head need be on its way.
+    let answer = scene.wire.fetch(1, "/broken").await;
     assert!(!answer.ended && answer.reset.is_some(), "{answer:?}");
     scene.wire.fetch(3, "/ok").await.expect(200);
 }
