@@ -412,7 +412,7 @@ mod tests {
         let mut it = Measure::default();
         for _ in 0..20_000 {
             let block: Vec<u8> = (0..random.usize(..64)).map(|_| random.u8(..)).collect();
-            drop(it.block(&block, 100, 100_000));
+            let _measured = it.block(&block, 100, 100_000);
             assert!(it.size <= it.max && it.max <= TABLE);
             assert_eq!(
                 it.size,

@@ -89,7 +89,7 @@ where
                 Poll::Ready(reason) => Poll::Ready(Err(Broken::Peer(reason.ok()))),
                 Poll::Pending => Poll::Pending,
             },
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         }
     }
 

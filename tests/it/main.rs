@@ -27,6 +27,7 @@ mod edits;
 mod framing;
 mod grpc_errors;
 mod health;
+mod http2;
 mod limits_body;
 mod pool;
 mod proxy_protocol;

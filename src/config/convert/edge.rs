@@ -29,10 +29,10 @@ impl Cx<'_> {
             body: self
                 .body_limit(at, "body", body)
                 .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
-            http2: self.http2_limits(
-                http2.0.as_ref().unwrap_or(&raw::Http2Limits::default()),
-                at.field("http2"),
-            ),
+            http2: match &http2.0 {
+                Some(typed) => self.http2_limits(typed, at.field("http2")),
+                None => self.http2_limits(&raw::Http2Limits::default(), at.field("http2")),
+            },
         }
     }
 

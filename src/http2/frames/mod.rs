@@ -20,7 +20,13 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod streams;
+mod tally;
+
 use super::hpack::{Measure, Refusal};
+
+use streams::{Standing, Streams};
+pub use tally::{Ending, Tally};
 
 /// What a client of HTTP/2 sends first (RFC 9113 section 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -28,8 +34,8 @@ pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;
 /// Largest payload; the protocol's default, since Headgate announces no other.
 const LARGEST: u32 = 16_384;
-/// CONTINUATION frames of one block; more than its bytes need are a flood.
-const CONTINUATIONS: u32 = 8;
+/// CONTINUATION frames that any block may have; more than its bytes need are a flood.
+const CONTINUATIONS: usize = 5;
 /// How many times what is announced a header block may come to before the connection ends; in
 /// between, the request alone is refused.
 pub const EXCESS: usize = 2;
@@ -118,69 +124,12 @@ struct Counts {
     sent: u32,
 }
 
-/// Which streams were opened and ended by the client: the last 128, newest in the lowest bit. About
-/// older ones h2 has the word.
-#[derive(Debug, Default)]
-struct Streams {
-    /// The newest one, counted from 1.
-    newest: u32,
-    opened: u128,
-    ended: u128,
-}
-
-/// What is known of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Idle,
-    Open,
-    Ended,
-    /// Never opened, or too long ago.
-    Unknown,
-}
-
-impl Streams {
-    fn bit(&self, number: u32) -> Option<u128> {
-        1_u128.checked_shl(self.newest.checked_sub(number)?)
-    }
-
-    fn standing(&self, id: u32) -> Standing {
-        let number = number(id);
-        if number > self.newest {
-            return Standing::Idle;
-        }
-        match self.bit(number) {
-            Some(bit) if self.ended & bit != 0 => Standing::Ended,
-            Some(bit) if self.opened & bit != 0 => Standing::Open,
-            _ => Standing::Unknown,
-        }
-    }
-
-    fn open(&mut self, id: u32) {
-        let number = number(id);
-        let by = number.saturating_sub(self.newest);
-        self.opened = self.opened.checked_shl(by).unwrap_or(0) | 1;
-        self.ended = self.ended.checked_shl(by).unwrap_or(0);
-        self.newest = number;
-    }
-
-    fn end(&mut self, id: u32) {
-        if let Some(bit) = self.bit(number(id)) {
-            self.ended |= bit;
-        }
-    }
-}
-
-/// 1 for the first stream that a client can open, 2 for the second.
-fn number(id: u32) -> u32 {
-    (id >> 1).saturating_add(1)
-}
-
 /// A header block that is coming in.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     stream: u32,
     trailers: bool,
-    continuations: u32,
+    continuations: usize,
 }
 
 /// A frame's head.
@@ -507,7 +456,9 @@ impl Walk {
             .gathered
             .len()
             .saturating_add(self.head.length as usize);
-        if !spend(&mut block.continuations, CONTINUATIONS) || bytes > most {
+        block.continuations = block.continuations.saturating_add(1);
+        let frames = CONTINUATIONS.max(most >> 14);
+        if block.continuations > frames || bytes > most {
             return calm(Flood::Continuation, "too many CONTINUATION frames");
         }
         Ok(())
@@ -665,72 +616,6 @@ fn fragment(head: Head, payload: &[u8]) -> Result<&[u8], Violation> {
     }
 }
 
-/// What a side sends, counted by code.
-#[derive(Debug, Default)]
-pub struct Tally {
-    raw: [u8; HEAD + 8],
-    have: usize,
-    left: usize,
-}
-
-/// A frame that ends something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// RST_STREAM with this code.
-    Stream(u32),
-    /// GOAWAY with this code.
-    Connection(u32),
-}
-
-impl Tally {
-    /// Takes the next bytes that go out, all of them frames; `on` is told of each that ends something.
-    pub fn take(&mut self, mut bytes: &[u8], mut on: impl FnMut(Ending)) {
-        loop {
-            let skipped = self.left.min(bytes.len());
-            self.left = self.left.saturating_sub(skipped);
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            if bytes.is_empty() {
-                return;
-            }
-            let wanted = self.wanted();
-            let free = self.raw.get_mut(self.have..wanted).unwrap_or_default();
-            let count = free.len().min(bytes.len());
-            let (now, rest) = bytes.split_at(count);
-            for (to, from) in free.iter_mut().zip(now) {
-                *to = *from;
-            }
-            bytes = rest;
-            self.have = self.have.saturating_add(count);
-            // A head that is whole may want some of its payload too.
-            if self.have == self.wanted() {
-                self.judge(&mut on);
-            }
-        }
-    }
-
-    /// How many bytes are to be gathered: a head, or a head and the code behind it.
-    fn wanted(&self) -> usize {
-        let [_, _, _, kind, ..] = self.raw;
-        match kind {
-            kind::RST_STREAM if self.have >= HEAD => HEAD.saturating_add(4),
-            kind::GOAWAY if self.have >= HEAD => HEAD.saturating_add(8),
-            _ => HEAD,
-        }
-    }
-
-    fn judge(&mut self, on: &mut impl FnMut(Ending)) {
-        let [a, b, c, kind, _, _, _, _, _, p, q, r, s, w, x, y, z] = self.raw;
-        let length = u32::from_be_bytes([0, a, b, c]) as usize;
-        let taken = self.have.saturating_sub(HEAD);
-        match kind {
-            kind::RST_STREAM => on(Ending::Stream(u32::from_be_bytes([p, q, r, s]))),
-            kind::GOAWAY => on(Ending::Connection(u32::from_be_bytes([w, x, y, z]))),
-            _ => {}
-        }
-        self.left = length.saturating_sub(taken);
-        self.have = 0;
-    }
-}
-
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by it")]
 mod tests;

@@ -274,7 +274,7 @@ impl<H: Handler> Connection<'_, H> {
     }
 
     /// What the client, or too much of something, has brought about.
-    fn verdict(&mut self) -> Option<(Reason, CloseReason)> {
+    fn verdict(&self) -> Option<(Reason, CloseReason)> {
         if let Some(violation) = self.lane.violation() {
             tracing::debug!(client = %self.common.peer.address, what = violation.what, "HTTP/2 violation");
             let reason = match violation.flood {
@@ -354,7 +354,7 @@ impl<H: Handler> Connection<'_, H> {
     }
 
     /// Nothing is to be done until somebody wakes the task.
-    fn rest(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+    fn rest(&mut self, cx: &Context<'_>) -> Poll<CloseReason> {
         if self.last_word.is_armed() && self.last_word.poll(cx).is_ready() {
             if let Some(reason) = self.ending {
                 return Poll::Ready(reason);

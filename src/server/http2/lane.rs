@@ -251,11 +251,12 @@ impl Inside {
 
     /// Makes room for `length` more bytes; whether they are to be gathered.
     fn make_room(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<bool>> {
-        if self.gathered.len() + length > GATHERED && !self.gathered.is_empty() {
-            if self.send(cx)?.is_pending() {
-                self.stalled(cx);
-                return Poll::Pending;
-            }
+        if self.gathered.len() + length > GATHERED
+            && !self.gathered.is_empty()
+            && self.send(cx)?.is_pending()
+        {
+            self.stalled(cx);
+            return Poll::Pending;
         }
         Poll::Ready(Ok(length < LARGE || !self.gathered.is_empty()))
     }

@@ -152,6 +152,7 @@ fn target(head: &mut Parts) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by it")]
 mod tests {
     use super::*;
     use http::Request;
