@@ -18,8 +18,13 @@ impl Cx<'_> {
             connections_per_address,
             body,
             http2,
+            header_bytes: _,
+            headers: _,
+            uri_bytes: _,
+            requests_per_connection: _,
         } = raw;
         Limits {
+            heads: self.head_limits(raw, at),
             connections: self.connection_limits(connections, connections_per_address, at),
             body: self
                 .body_limit(at, "body", body)
