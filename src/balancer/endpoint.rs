@@ -53,6 +53,15 @@ impl Endpoint {
         }
     }
 
+    /// What to call it in `Host` where the client has named nobody: a Unix socket has no name.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        match self.socket {
+            EndpointAddress::Ip(_) => &self.address,
+            EndpointAddress::Unix(_) => "localhost",
+        }
+    }
+
     /// Requests that it is working on now, for all workers.
     #[must_use]
     pub fn in_flight(&self) -> u32 {

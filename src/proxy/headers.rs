@@ -117,7 +117,7 @@ pub(super) fn ensure_host(headers: &mut HeaderMap, version: Version, endpoint: &
     if version != Version::HTTP_10 || headers.contains_key(HOST) {
         return;
     }
-    if let Ok(address) = HeaderValue::from_str(&endpoint.address) {
+    if let Ok(address) = HeaderValue::from_str(endpoint.host()) {
         headers.insert(HOST, address);
     }
 }

@@ -41,11 +41,19 @@ pub(in super::super) enum Flow {
 pub(in super::super) struct Message {
     /// None once the connection was given back, or closed.
     link: Option<Box<Link>>,
-    upload: Upload,
-    input: BytesMut,
-    decoder: Decoder,
-    persists: bool,
+    /// What is left of it.
+    upload: Option<Box<Upload>>,
+    rest: Rest,
     lease: Lease,
+}
+
+/// What is known of an answer's body when its head has come.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// What came with the head.
+    pub(super) input: BytesMut,
+    pub(super) decoder: Decoder,
+    pub(super) persists: bool,
 }
 
 /// What it takes to wait for an endpoint and to give its connection back.
@@ -63,16 +71,12 @@ impl Flow {
         link: Box<Link>,
         target: Target<'_>,
         upload: Upload,
-        input: BytesMut,
-        decoder: Decoder,
-        persists: bool,
+        rest: Rest,
     ) -> Self {
         let mut message = Message {
             link: Some(link),
-            upload,
-            input,
-            decoder,
-            persists,
+            upload: (!upload.is_done()).then(|| Box::new(upload)),
+            rest,
             lease: Lease {
                 pools: Rc::clone(pools),
                 endpoint: target.endpoint.id,
@@ -81,7 +85,7 @@ impl Flow {
             },
         };
         // Nothing may ever poll a body that is over already.
-        if message.decoder.is_end() {
+        if message.rest.decoder.is_end() {
             message.release();
         }
         Self::Message(message)
@@ -119,7 +123,7 @@ impl Flow {
 
     pub(in super::super) fn is_end(&self) -> bool {
         match self {
-            Self::Message(message) => message.decoder.is_end(),
+            Self::Message(message) => message.rest.decoder.is_end(),
             Self::Tunnel(_) => false,
         }
     }
@@ -127,6 +131,7 @@ impl Flow {
     pub(in super::super) fn size_hint(&self) -> SizeHint {
         match self {
             Self::Message(message) => message
+                .rest
                 .decoder
                 .left()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
@@ -150,7 +155,7 @@ impl Message {
 
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         loop {
-            let decoded = self.decoder.decode(&mut self.input);
+            let decoded = self.rest.decoder.decode(&mut self.rest.input);
             let frame = match decoded {
                 Ok(Decoded::Data(data)) => Frame::data(data),
                 Ok(Decoded::Trailers(trailers)) => Frame::trailers(trailers),
@@ -170,7 +175,7 @@ impl Message {
             if let Some(link) = &self.link {
                 link.timer.disarm();
             }
-            if self.decoder.is_end() {
+            if self.rest.decoder.is_end() {
                 self.release();
             }
             return Poll::Ready(Some(Ok(frame)));
@@ -182,27 +187,38 @@ impl Message {
         let Some(link) = &mut self.link else {
             return Poll::Ready(Err(AnswerError::Broken(None)));
         };
-        if let Poll::Ready(Err(Stopped::Client)) = self.upload.poll(cx, &mut link.stream) {
-            return Poll::Ready(Err(AnswerError::Broken(None)));
-        }
-        let polled = if self.decoder.left().is_some_and(|left| left >= LARGE as u64) {
-            if self.input.is_empty() {
-                self.input = BytesMut::with_capacity(LARGE);
+        if let Some(upload) = &mut self.upload {
+            match upload.poll(cx, &mut link.stream) {
+                Poll::Ready(Err(Stopped::Client)) => {
+                    return Poll::Ready(Err(AnswerError::Broken(None)));
+                }
+                Poll::Ready(Ok(())) if upload.is_done() => self.upload = None,
+                Poll::Ready(_) | Poll::Pending => {}
             }
-            let mut reading = pin!(link.stream.read_buf(&mut self.input));
+        }
+        let polled = if self
+            .rest
+            .decoder
+            .left()
+            .is_some_and(|left| left >= LARGE as u64)
+        {
+            if self.rest.input.is_empty() {
+                self.rest.input = BytesMut::with_capacity(LARGE);
+            }
+            let mut reading = pin!(link.stream.read_buf(&mut self.rest.input));
             Future::poll(reading.as_mut(), cx)
         } else {
             let mut scratch = self.lease.pools.scratch();
             poll_read(&mut link.stream, cx, &mut scratch).map_ok(|count| {
                 let bytes = scratch.get(..count).unwrap_or_default();
-                self.input.extend_from_slice(bytes);
+                self.rest.input.extend_from_slice(bytes);
                 count
             })
         };
         match polled {
             Poll::Ready(Ok(0)) => {
                 self.link = None;
-                let whole = self.decoder.close();
+                let whole = self.rest.decoder.close();
                 Poll::Ready(match whole {
                     Ok(()) => Ok(false),
                     Err(fault) => Err(AnswerError::Broken(Some(fault.into()))),
@@ -211,8 +227,8 @@ impl Message {
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(true)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(AnswerError::Broken(Some(error.into())))),
             Poll::Pending => {
-                if self.input.is_empty() {
-                    self.input = BytesMut::new();
+                if self.rest.input.is_empty() {
+                    self.rest.input = BytesMut::new();
                 }
                 if !link.timer.is_armed() {
                     link.timer.arm(self.lease.body_idle);
@@ -227,7 +243,11 @@ impl Message {
         let Some(mut link) = self.link.take() else {
             return;
         };
-        if self.persists && self.upload.is_done() && self.input.is_empty() && link.is_quiet() {
+        if self.rest.persists
+            && self.upload.is_none()
+            && self.rest.input.is_empty()
+            && link.is_quiet()
+        {
             self.lease
                 .pools
                 .put(self.lease.endpoint, link, self.lease.keep);

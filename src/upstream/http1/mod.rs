@@ -43,6 +43,7 @@ use super::request_body::{RequestBody, Transfer};
 use super::{Early, Informed, websocket};
 
 pub(super) use body::Flow;
+use body::Rest;
 use upload::{Stopped, Upload};
 
 /// Bounds of an answer's head.
@@ -131,8 +132,12 @@ pub(super) async fn send(
         let flow = Flow::tunnel(pools, link, upload, input, target);
         return Ok(Response::from_parts(response, flow));
     }
-    let decoder = Decoder::new(answer.framing);
-    let flow = Flow::message(pools, link, target, upload, input, decoder, answer.persists);
+    let rest = Rest {
+        input,
+        decoder: Decoder::new(answer.framing),
+        persists: answer.persists,
+    };
+    let flow = Flow::message(pools, link, target, upload, rest);
     Ok(Response::from_parts(response, flow))
 }
 
@@ -205,8 +210,12 @@ impl Waiting<'_> {
             }
         }
         self.first = false;
-        if let Some(transfer) = self.transfer {
+        if let Some(transfer) = self.transfer
+            && !self.upload.is_over()
+        {
             adjust(&link.timer, transfer, &mut self.moved, self.first_byte);
+        } else if !link.timer.is_armed() {
+            link.timer.arm(self.first_byte);
         }
         link.timer
             .poll(cx)

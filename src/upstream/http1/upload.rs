@@ -94,6 +94,11 @@ impl Upload {
         self.state == State::Done
     }
 
+    /// Whether nothing more will be asked of the client.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Done | State::Stopped)
+    }
+
     /// The body, if nothing was taken from it.
     pub(super) fn into_untouched(self) -> Option<RequestBody> {
         (!self.touched).then_some(self.body)
@@ -110,7 +115,7 @@ impl Upload {
         if self.hold.take().is_some() {
             self.state = State::Stopped;
         }
-        if matches!(self.state, State::Done | State::Stopped) {
+        if self.is_over() {
             let mut out = std::mem::take(&mut self.out);
             out.clear();
             self.sent = 0;
@@ -125,7 +130,7 @@ impl Upload {
         cx: &mut Context<'_>,
         stream: &mut Stream,
     ) -> Poll<Result<(), Stopped>> {
-        if matches!(self.state, State::Done | State::Stopped) {
+        if self.is_over() {
             return Poll::Ready(Ok(()));
         }
         let result = ready!(self.advance(cx, stream));

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::ext::Protocol;
 use h2::{Reason as Code, RecvStream, SendStream};
-use http::header::{HOST, HeaderValue, TE};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -30,8 +30,9 @@ use super::super::hold::Hold;
 use super::super::http1::adjust;
 use super::super::pool::{Pools, Target};
 use super::super::request_body::{RequestBody, Transfer};
+use super::super::tunnels::Open;
 use super::super::websocket;
-use super::flow::Flow;
+use super::flow::{Begun, Flow};
 use super::peers::Seated;
 
 /// Sends `request` and waits for the head of the answer.
@@ -109,9 +110,22 @@ pub(in super::super) async fn exchange(
         head.status = StatusCode::SWITCHING_PROTOCOLS;
         websocket::prove(&mut head.headers, key.as_ref());
     }
-    let flow = Flow::new(target, pools.worker(), seat, timer, incoming, upload, opens);
+    let begun = Begun {
+        seat,
+        timer,
+        length: length(&head.headers),
+        incoming,
+        upload,
+    };
+    let tunnel = opens.then(|| Open::new(target.upstream_metrics, pools.worker()));
+    let flow = Flow::new(target.timeouts, begun, tunnel);
     let response = Response::from_parts(head, AnswerBody::over_http2(flow));
     Ok(Answer { response, connect })
+}
+
+/// The length that the head tells; h2 has held it against what it knows.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The head as HTTP/2 has it; none if it cannot be said there.
@@ -123,7 +137,7 @@ fn translate(mut head: Parts, target: Target<'_>, offered: Option<&str>) -> Opti
     };
     let authority = match head.headers.remove(HOST) {
         Some(host) => Authority::try_from(host.as_bytes()).ok()?,
-        None => Authority::try_from(&*target.endpoint.address).ok()?,
+        None => Authority::try_from(target.endpoint.host()).ok()?,
     };
     let path = head.uri.path_and_query()?;
     let mut uri = http::uri::Parts::default();
@@ -184,8 +198,12 @@ impl Waiting<'_> {
         if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
             return Poll::Ready(answer.map_err(refused));
         }
-        if let Some(transfer) = self.transfer {
+        if let Some(transfer) = self.transfer
+            && !self.upload.is_done()
+        {
             adjust(timer, transfer, &mut self.moved, self.first_byte);
+        } else if !timer.is_armed() {
+            timer.arm(self.first_byte);
         }
         timer
             .poll(cx)

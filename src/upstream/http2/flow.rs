@@ -12,12 +12,12 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
+use crate::config::model::UpstreamTimeouts;
 use crate::http2::pump::Broken;
 use crate::metrics::TunnelEnd;
 use crate::net::deadline::Timer;
 
 use super::super::exchange::AnswerError;
-use super::super::pool::Target;
 use super::super::tunnels::Open;
 use super::exchange::Upload;
 use super::peers::Seat;
@@ -28,6 +28,17 @@ pub(in super::super) struct Flow {
     parts: Option<Parts>,
 }
 
+/// An answer whose head has come.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) seat: Seat,
+    pub(super) timer: Timer,
+    /// What the head says of the content's length.
+    pub(super) length: Option<u64>,
+    pub(super) incoming: RecvStream,
+    pub(super) upload: Upload,
+}
+
 #[derive(Debug)]
 struct Parts {
     incoming: RecvStream,
@@ -35,6 +46,8 @@ struct Parts {
     timer: Timer,
     /// Longest silence.
     idle: Duration,
+    /// Bytes of content that are left to come, where that is known.
+    left: Option<u64>,
     tunnel: Option<Open>,
     /// The content is over, trailers may follow.
     at_trailers: bool,
@@ -42,36 +55,37 @@ struct Parts {
 }
 
 impl Flow {
-    pub(super) fn new(
-        target: Target<'_>,
-        worker: usize,
-        seat: Seat,
-        timer: Timer,
-        incoming: RecvStream,
-        mut upload: Upload,
-        opens: bool,
-    ) -> Self {
-        let mut idle = target.timeouts.body_idle;
-        let mut tunnel = None;
+    pub(super) fn new(timeouts: &UpstreamTimeouts, begun: Begun, tunnel: Option<Open>) -> Self {
+        let Begun {
+            seat,
+            timer,
+            length,
+            incoming,
+            mut upload,
+        } = begun;
+        let opens = tunnel.is_some();
         if opens {
             upload.let_go();
-            idle = target.timeouts.tunnel_idle;
-            tunnel = Some(Open::new(target.upstream_metrics, worker));
         } else if !incoming.is_end_stream() {
             upload.give_up_held();
         }
+        // What is over gives up its seat now: nobody may ever poll it.
+        let over = !opens && incoming.is_end_stream();
         let parts = Parts {
             incoming,
             upload,
             timer,
-            idle,
+            idle: if opens {
+                timeouts.tunnel_idle
+            } else {
+                timeouts.body_idle
+            },
+            left: length.filter(|_| !opens),
             tunnel,
             at_trailers: false,
             _seat: seat,
         };
-        let over = !opens && parts.incoming.is_end_stream();
         Self {
-            // What is over gives up its seat now: nobody may ever poll it.
             parts: (!over).then_some(parts),
         }
     }
@@ -81,11 +95,8 @@ impl Flow {
     }
 
     pub(in super::super) fn size_hint(&self) -> SizeHint {
-        if self.parts.is_none() {
-            SizeHint::with_exact(0)
-        } else {
-            SizeHint::default()
-        }
+        let left = self.parts.as_ref().map_or(Some(0), |parts| parts.left);
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     pub(in super::super) fn poll_frame(
@@ -134,6 +145,8 @@ impl Parts {
             match self.incoming.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {
                     self.timer.disarm();
+                    let length = data.len() as u64;
+                    self.left = self.left.map(|left| left.saturating_sub(length));
                     // A window that cannot be opened again belongs to a stream that is over.
                     let _over = self.incoming.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -154,7 +167,7 @@ impl Parts {
         }
     }
 
-    fn silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broke>>> {
+    fn silence(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broke>>> {
         let moved = self.upload.has_moved();
         if !self.timer.is_armed() || (moved && self.tunnel.is_some()) {
             self.timer.arm(self.idle);

@@ -279,7 +279,7 @@ impl Wait {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoSeat>> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<(), NoSeat>> {
         let (failures, reason) = self.peers.failures.get();
         if failures != self.failures {
             // The connection that it waited for could not be made.

@@ -87,7 +87,7 @@ fn bodies_and_trailers_go_both_ways() {
             let mut trailers = HeaderMap::new();
             trailers.insert("grpc-status", HeaderValue::from_static("0"));
             out.send_trailers(trailers).unwrap();
-            driving
+            drop(driving);
         };
         let asking = async {
             let answer = bench.send(request).await.unwrap();
@@ -114,7 +114,7 @@ fn an_answer_that_is_dropped_resets_its_stream_and_leaves_the_others() {
             });
             let reason = std::future::poll_fn(|cx| out.poll_reset(cx)).await.unwrap();
             assert_eq!(reason, h2::Reason::CANCEL);
-            driving
+            drop(driving);
         };
         let asking = async {
             drop(bench.send(get()).await.unwrap());
@@ -140,7 +140,7 @@ fn more_requests_than_a_connection_takes_wait_and_then_are_refused() {
             answer.send_response(ok(), true).unwrap();
             let (_three, mut answer) = next(&mut connection).await;
             answer.send_response(ok(), true).unwrap();
-            tokio::task::spawn_local(drain(connection))
+            tokio::task::spawn_local(drain(connection));
         };
         let asking = async {
             let (one, two) = tokio::join!(bench.send(get()), bench.send(get()));
@@ -199,7 +199,7 @@ fn what_is_no_answer_is_refused() {
                     head = head.header("content-length", length);
                 }
                 answer.send_response(head.body(()).unwrap(), true).unwrap();
-                tokio::task::spawn_local(drain(connection))
+                tokio::task::spawn_local(drain(connection));
             };
             let (_open, result) = tokio::join!(serving, bench.send(get()));
             assert_eq!(result.unwrap_err().reason, reason, "{status} {length:?}");
