@@ -18,6 +18,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::model::ListenAddress;
+use crate::config::units::ByteSize;
+use crate::http1;
 use crate::metrics::Listener;
 use crate::net::deadline::{Deadlines, TICK};
 use crate::net::listen;
@@ -224,12 +226,20 @@ async fn tick(worker: Rc<Worker>) {
 
 fn limits(worker: &Worker) -> Limits {
     let view = worker.view();
-    let timeouts = &view.snapshot.config.timeouts;
+    let config = &view.snapshot.config;
+    let (timeouts, limits) = (&config.timeouts, &config.limits);
+    let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
     Limits {
         header: timeouts.header,
         idle: timeouts.idle,
         write_window: timeouts.body_idle,
         least_written: view.pace.bytes,
+        heads: http1::Limits {
+            head_bytes: bytes(limits.header_bytes),
+            fields: limits.headers,
+            target_bytes: bytes(limits.uri_bytes),
+        },
+        requests: limits.requests_per_connection,
     }
 }
 

@@ -202,6 +202,11 @@ impl Socket {
         *self.ahead.get_mut() = bytes;
     }
 
+    /// Closing it will reset it, so that what came before cannot be taken for all there is.
+    pub fn reset_when_dropped(&self) {
+        self.read.reset_when_dropped();
+    }
+
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.ahead.borrow().is_empty() {

@@ -37,6 +37,14 @@ impl Stream {
 }
 
 impl Stream {
+    /// Closing it will break it, so that what came before cannot be taken for all there is. TLS says
+    /// by itself when it was not closed.
+    pub fn break_when_dropped(&self) {
+        if let Self::Plain(socket) = self {
+            socket.reset_when_dropped();
+        }
+    }
+
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {

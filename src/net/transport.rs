@@ -66,6 +66,14 @@ impl ReadHalf {
         }
     }
 
+    /// A Unix socket is never reset: its peer is not told how it ended.
+    pub(super) fn reset_when_dropped(&self) {
+        if let Self::Tcp(half) = self {
+            // Best effort: a socket that is gone already has nothing left to pretend.
+            let _told = half.as_ref().set_zero_linger();
+        }
+    }
+
     pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_read(buf),

@@ -89,6 +89,7 @@ impl Reject {
                 Fault::TargetTooLong => StatusCode::URI_TOO_LONG,
                 Fault::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
                 Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                Fault::Expectation => StatusCode::EXPECTATION_FAILED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -109,6 +110,16 @@ impl Reject {
         }
     }
 
+    /// Whether the client's connection is of no use after it: its request was ambiguous, or its body
+    /// did not come as it should.
+    pub(super) fn is_of_framing(&self) -> bool {
+        match self {
+            Self::Malformed(_) | Self::Fault(_) => true,
+            Self::Exchange(error) => matches!(error.fault, upstream::Fault::Client(_)),
+            _ => false,
+        }
+    }
+
     /// The word for metrics and logs.
     pub(super) fn reason(&self) -> RejectReason {
         match self {
@@ -116,9 +127,10 @@ impl Reject {
             Self::NotAllowed => RejectReason::Denied,
             Self::BodyTooLarge => RejectReason::BodyTooLarge,
             Self::Fault(fault) => match fault {
-                Fault::Malformed(_) | Fault::UnknownCoding | Fault::Version => {
-                    RejectReason::Malformed
-                }
+                Fault::Malformed(_)
+                | Fault::UnknownCoding
+                | Fault::Version
+                | Fault::Expectation => RejectReason::Malformed,
                 Fault::HeadTooLarge | Fault::TooManyFields | Fault::TargetTooLong => {
                     RejectReason::HeaderTooLarge
                 }

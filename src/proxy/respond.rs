@@ -64,7 +64,7 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if matches!(reject, Reject::NotAllowed) {
         headers.insert(ALLOW, own::METHODS);
     }
-    if matches!(reject, Reject::Malformed(_)) && context.request.version <= Version::HTTP_11 {
+    if reject.is_of_framing() && context.request.version <= Version::HTTP_11 {
         // Whoever sends one ambiguous request is not listened to for a second one.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

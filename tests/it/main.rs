@@ -22,6 +22,7 @@ mod caching;
 mod check;
 mod connection_limits;
 mod demo;
+mod framing;
 mod health;
 mod pool;
 mod proxy_protocol;

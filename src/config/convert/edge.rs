@@ -4,28 +4,13 @@ use std::net::IpAddr;
 
 use super::Cx;
 use super::fields::{Fault, Unique};
-use crate::config::defaults;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{BodyLimit, Forwarding, Limits, Network, PathRules};
+use crate::config::model::{BodyLimit, Forwarding, Network, PathRules};
 use crate::config::raw;
 use crate::config::units::ByteSize;
 
 impl Cx<'_> {
-    pub(super) fn limits(self, raw: &raw::Limits, at: At<'_>) -> Limits {
-        let raw::Limits {
-            connections,
-            connections_per_address,
-            body,
-        } = raw;
-        Limits {
-            connections: self.connection_limits(connections, connections_per_address, at),
-            body: self
-                .body_limit(at, "body", body)
-                .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
-        }
-    }
-
     pub(super) fn body_limit(self, at: At<'_>, key: &str, typed: &raw::Text) -> Option<BodyLimit> {
         let bounds = ByteSize(0)..=ByteSize(1 << 50);
         self.size(at, key, typed, &bounds).map(BodyLimit)

@@ -5,6 +5,7 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod limits;
 mod listeners;
 mod outbound;
 mod road;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 
+pub use limits::Limits;
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
 pub use outbound::{
     EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
@@ -198,15 +200,6 @@ pub struct CacheStore {
     pub memory: ByteSize,
     /// Largest body that is stored; never more than a quarter of `memory`. Default 8 MiB.
     pub max_object: ByteSize,
-}
-
-/// Bounds on what clients send and take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// How many connections may be open.
-    pub connections: ConnectionLimits,
-    /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
-    pub body: BodyLimit,
 }
 
 /// A named group of endpoints that serve the same thing.

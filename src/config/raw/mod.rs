@@ -87,6 +87,18 @@ pub(crate) struct ClientTimeouts {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) header_bytes: Text,
+    pub(crate) headers: Whole,
+    pub(crate) uri_bytes: Text,
+    pub(crate) requests_per_connection: Whole,
+    pub(crate) connections: Whole,
+    pub(crate) connections_per_address: Whole,
+    pub(crate) body: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     pub(crate) level: Text,
     pub(crate) format: Text,
@@ -104,14 +116,6 @@ pub(crate) struct AccessLog {
 pub(crate) struct CacheStore {
     pub(crate) memory: Text,
     pub(crate) max_object: Text,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    pub(crate) connections: Whole,
-    pub(crate) connections_per_address: Whole,
-    pub(crate) body: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
