@@ -17,7 +17,7 @@ use crate::health::{Prober, Target};
 use crate::metrics::Kept;
 use crate::net::listen::{self, ListenError, Listener, SocketFile};
 use crate::reload::Apply;
-use crate::server::accept::{Senders, Tls};
+use crate::server::accept::{Senders, Spoken, Tls};
 use crate::server::admission::Admission;
 use crate::snapshot::{Live, Snapshot};
 
@@ -82,6 +82,7 @@ pub(super) fn open(
 pub(super) struct Slot {
     tls: Tls,
     senders: Senders,
+    spoken: Spoken,
     /// Of a Unix socket; goes with the listener.
     file: Option<SocketFile>,
 }
@@ -145,6 +146,7 @@ impl Listeners {
                     key: key.clone(),
                     tls: Arc::clone(&slot.tls),
                     senders: Arc::clone(&slot.senders),
+                    spoken: Arc::clone(&slot.spoken),
                     counters: Arc::clone(&counters),
                 },
             );
@@ -238,6 +240,7 @@ impl Apply for Listeners {
                 slot.tls.store(Arc::new(tls.clone()));
                 slot.senders
                     .store(Arc::new(listener.proxy_protocol.clone()));
+                slot.spoken.store(Arc::new(listener.protocols));
                 if let Some(file) = &slot.file
                     && let Err(error) = file.set_mode(listener.mode)
                 {

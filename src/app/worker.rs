@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,11 +27,12 @@ use crate::net::listen;
 use crate::net::socket::Batch;
 use crate::proxy::access_log::Writer;
 use crate::proxy::{Worker, access_log};
-use crate::server::accept::{Accept, Listening, Senders, Tls};
+use crate::server::accept::{Accept, Listening, Senders, Spoken, Tls};
 use crate::server::admission::Admission;
 use crate::server::connection::Shared;
 use crate::server::drain::Drain;
 use crate::server::guard::Limits;
+use crate::server::http2;
 use crate::server::turn_away::TurnedAway;
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::Pools;
@@ -49,6 +51,7 @@ pub(super) enum Command {
         key: ListenAddress,
         tls: Tls,
         senders: Senders,
+        spoken: Spoken,
         counters: Arc<Listener>,
     },
     /// Accept no more at this address; connections go on.
@@ -186,6 +189,7 @@ impl Birth {
             &drain,
             limits(&worker),
         );
+        shared.http2.set(http2(&worker));
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&worker)));
         let mut desk = Desk {
             id: self.id,
@@ -227,8 +231,7 @@ async fn tick(worker: Rc<Worker>) {
 fn limits(worker: &Worker) -> Limits {
     let view = worker.view();
     let config = &view.snapshot.config;
-    let (timeouts, limits) = (&config.timeouts, &config.limits);
-    let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let (timeouts, limits) = (&config.timeouts, &config.limits.heads);
     Limits {
         header: timeouts.header,
         idle: timeouts.idle,
@@ -241,6 +244,29 @@ fn limits(worker: &Worker) -> Limits {
         },
         requests: limits.requests_per_connection,
     }
+}
+
+fn http2(worker: &Worker) -> http2::Settings {
+    let view = worker.view();
+    let heads = &view.snapshot.config.limits.heads;
+    let limits = &view.snapshot.config.limits.http2;
+    let window = |size: ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
+    http2::Settings {
+        streams: limits.streams,
+        resets: limits.resets,
+        stream_window: window(limits.stream_window),
+        connection_window: window(limits.connection_window),
+        fields: heads.headers,
+        header_bytes: bytes(heads.header_bytes),
+        target: bytes(heads.uri_bytes),
+        requests: heads
+            .requests_per_connection
+            .map_or(u64::MAX, NonZeroU64::get),
+    }
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 /// Takes the commands of a worker.
@@ -266,9 +292,10 @@ impl Desk {
                 key,
                 tls,
                 senders,
+                spoken,
                 counters,
             } => match Listening::new(socket) {
-                Ok(listening) => self.listen(listening, key, tls, senders, counters),
+                Ok(listening) => self.listen(listening, key, (tls, senders, spoken), counters),
                 Err(error) => tracing::error!(address = %key, %error, "cannot listen"),
             },
             Command::Close { key } => {
@@ -278,6 +305,7 @@ impl Desk {
             }
             Command::Refresh => {
                 self.shared.limits.set(limits(&self.worker));
+                self.shared.http2.set(http2(&self.worker));
                 self.worker.second();
             }
             Command::Drain => self.drain(),
@@ -288,8 +316,7 @@ impl Desk {
         &mut self,
         listening: Listening,
         key: ListenAddress,
-        tls: Tls,
-        senders: Senders,
+        (tls, senders, spoken): (Tls, Senders, Spoken),
         counters: Arc<Listener>,
     ) {
         let stop = Rc::new(Notify::new());
@@ -299,6 +326,7 @@ impl Desk {
             shared: Rc::clone(&self.shared),
             tls,
             senders,
+            spoken,
             admission: Arc::clone(&self.admission),
             turned_away: Rc::clone(&self.turned_away),
             counters,

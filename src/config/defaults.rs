@@ -25,6 +25,10 @@ pub(crate) const HEADER_BYTES: ByteSize = ByteSize(32 << 10);
 pub(crate) const HEADERS: usize = 100;
 pub(crate) const URI_BYTES: ByteSize = ByteSize(8 << 10);
 pub(crate) const REQUESTS_PER_CONNECTION: u64 = 10_000;
+pub(crate) const HTTP2_STREAMS: u32 = 100;
+pub(crate) const HTTP2_RESETS: u32 = 100;
+pub(crate) const HTTP2_STREAM_WINDOW: ByteSize = ByteSize(64 << 10);
+pub(crate) const HTTP2_CONNECTION_WINDOW: ByteSize = ByteSize(256 << 10);
 
 pub(crate) const CACHE_MEMORY: ByteSize = ByteSize(256 << 20);
 const CACHE_MAX_OBJECT: ByteSize = ByteSize(8 << 20);

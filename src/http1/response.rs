@@ -20,6 +20,20 @@ const PREFIX: usize = 9;
 #[error("the answer's head is refused: {0}")]
 pub struct AnswerFault(#[from] Fault);
 
+impl AnswerFault {
+    /// Whether it is well-formed as far as it came, and larger than the limits.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.0, Fault::HeadTooLarge | Fault::TooManyFields)
+    }
+
+    /// Whether its transfer coding is one that nobody here knows.
+    #[must_use]
+    pub fn is_unknown_coding(&self) -> bool {
+        self.0 == Fault::UnknownCoding
+    }
+}
+
 /// An answer's head.
 #[derive(Debug)]
 pub struct AnswerHead {

@@ -37,11 +37,21 @@ impl Stream {
 }
 
 impl Stream {
-    /// Closing it will break it, so that what came before cannot be taken for all there is. TLS says
-    /// by itself when it was not closed.
-    pub fn break_when_dropped(&self) {
+    /// Breaks the connection, so that what came before cannot be taken for all there is. TLS says by
+    /// itself when it was not closed.
+    pub fn abort(&self) {
         if let Self::Plain(socket) = self {
-            socket.reset_when_dropped();
+            socket.abort();
+        }
+    }
+
+    /// What was agreed on by ALPN, if anything was.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::TlsClient(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
 

@@ -66,14 +66,6 @@ impl ReadHalf {
         }
     }
 
-    /// A Unix socket is never reset: its peer is not told how it ended.
-    pub(super) fn reset_when_dropped(&self) {
-        if let Self::Tcp(half) = self {
-            // Best effort: a socket that is gone already has nothing left to pretend.
-            let _told = half.as_ref().set_zero_linger();
-        }
-    }
-
     pub(super) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_read(buf),
@@ -83,6 +75,19 @@ impl ReadHalf {
 }
 
 impl WriteHalf {
+    /// Lets go of the connection without the end of stream that dropping would send; the rest of it,
+    /// when dropped, resets it where the family knows of that.
+    pub(super) fn abort(self) {
+        match self {
+            Self::Tcp(half) => {
+                // A socket that is gone already has nothing left to pretend.
+                let _told = half.as_ref().set_zero_linger();
+                half.forget();
+            }
+            Self::Unix(half) => half.forget(),
+        }
+    }
+
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_write(bytes),

@@ -17,7 +17,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{COOKIE, HeaderMap, HeaderValue, TE};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
 use tokio::time::Instant;
@@ -32,11 +32,12 @@ use crate::shard::KeySource;
 use crate::snapshot;
 use crate::upstream::exchange::Reuse;
 use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
-use crate::wire::Peer;
+use crate::wire::{ClientAddress, Peer};
 
 use super::context::{Context, Exchange, Hints};
 use super::edge;
 use super::headers;
+use super::normalize;
 use super::outbound::Stream;
 use super::reject::Reject;
 use super::trust::Client;
@@ -50,15 +51,11 @@ pub(super) struct Order {
     pub(super) peer: Rc<Peer>,
     pub(super) client: Client,
     pub(super) request: Rc<Parts>,
-    /// The target that endpoints see.
-    target: Uri,
+    /// What endpoints see in place of the client's target.
+    rewritten: Option<Uri>,
     /// The route that the request took.
     route: Option<RouteId>,
     /// Takes informational answers.
-    #[expect(
-        dead_code,
-        reason = "exchanges do not hand informational answers on yet"
-    )]
     pub(super) hints: Hints,
     pub(super) id: Uuid,
     /// When the request came: its first attempt begins with it.
@@ -103,11 +100,7 @@ impl Order {
             view: Rc::clone(&context.view),
             peer: Rc::clone(&context.peer),
             client: context.client.clone(),
-            target: context
-                .rewritten
-                .as_ref()
-                .unwrap_or(&context.request.uri)
-                .clone(),
+            rewritten: context.rewritten.clone(),
             route: context.route,
             hints: context.hints.clone(),
             request: Rc::clone(&context.request),
@@ -189,9 +182,16 @@ async fn attempts(
             order.request.version,
             picked.in_flight.endpoint(),
         );
-        let request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
-        let target = upstream.target(picked.member);
-        let error = match order.worker.pools.exchange(target, request, reuse).await {
+        let mut request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
+        let mut target = upstream.target(picked.member);
+        for_hop(order, &mut target, request.headers_mut());
+        let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
+        let error = match order
+            .worker
+            .pools
+            .exchange(target, request, reuse, Some(&early))
+            .await
+        {
             Ok(answer) => {
                 let now = Instant::now();
                 let took = now.saturating_duration_since(began);
@@ -280,11 +280,30 @@ fn cookie(order: &Order, upstream: &snapshot::Upstream, picked: &Picked) -> Opti
     sticky.cookie(picked.member, order.client.secure).cloned()
 }
 
+/// What depends on how the endpoint is reached: whom a PROXY header names, and what HTTP/2 is asked
+/// for by a client that takes trailers (RFC 9113 section 8.2.2).
+fn for_hop(order: &Order, target: &mut upstream::Target<'_>, headers: &mut HeaderMap) {
+    if target.names_clients() {
+        let from = match order.client.address {
+            ClientAddress::Inet(address) => Some(address),
+            ClientAddress::Unix | ClientAddress::Unknown => None,
+        };
+        target.on_behalf_of(from, order.peer.local);
+    }
+    if target.is_http2() {
+        let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
+        if order.request.headers.get_all(TE).iter().any(trailers) {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
 /// The client's request in origin form.
 fn request(order: &Order, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = order.request.method.clone();
-    *request.uri_mut() = order.target.clone();
+    let target = order.rewritten.as_ref().unwrap_or(&order.request.uri);
+    *request.uri_mut() = target.clone();
     *request.headers_mut() = headers;
     request
 }
@@ -317,21 +336,15 @@ fn invalidate(order: &Order, status: http::StatusCode) {
     if request.method.is_safe() || !(status.is_success() || status.is_redirection()) {
         return;
     }
-    let host = request
-        .headers
-        .get(http::header::HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = order.client.key_host(normalize::host(request));
     let target = request
         .uri
         .path_and_query()
         .map_or("*", |target| target.as_str());
     let source = &order.view.snapshot.upstreams[order.upstream.0].name;
-    order.worker.invalidate(
-        source,
-        order.client.scheme(),
-        host.unwrap_or_default(),
-        target,
-    );
+    order
+        .worker
+        .invalidate(source, order.client.scheme(), &host, target);
 }
 
 /// What a failure says about its endpoint.
@@ -340,6 +353,10 @@ fn report(order: &Order, upstream: &snapshot::Upstream, picked: &Picked, error: 
         return;
     }
     upstream.metrics.worker(order.worker.id).error(error.reason);
+    if error.stage == Stage::Queue {
+        // Too many requests at once: that says nothing about the endpoint's health.
+        return;
+    }
     if error.reason == ProxyError::ConnectionLimitReached {
         tracing::warn!(%error, "out of descriptors, ports or memory for connections to endpoints");
         return;

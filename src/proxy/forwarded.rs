@@ -259,6 +259,7 @@ pub(super) struct About<'a> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by it")]
 mod tests {
     use super::*;
     use http::header::FORWARDED;

@@ -11,6 +11,8 @@ use http::header::{
 use http::{Response, StatusCode, Version};
 use serde::Serialize;
 
+use crate::upstream::Stage;
+
 use super::context::{Context, End};
 use super::headers;
 use super::outbound::{Outbound, Stream};
@@ -51,7 +53,12 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     context.status = Some(status);
     let mut headers = HeaderMap::new();
     let body = if grpc::is_call(&context.request.headers) {
-        grpc::say(&mut headers, status, &reject.to_string());
+        // An endpoint that could not be reached has not begun: that is to be tried again.
+        let told = match reject {
+            Reject::Exchange(error) if error.stage == Stage::Dial => StatusCode::BAD_GATEWAY,
+            _ => status,
+        };
+        grpc::say(&mut headers, told, &reject.to_string());
         context.status = Some(StatusCode::OK);
         Stream::Empty
     } else {
@@ -64,8 +71,10 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if matches!(reject, Reject::NotAllowed) {
         headers.insert(ALLOW, own::METHODS);
     }
-    if reject.is_of_framing() && context.request.version <= Version::HTTP_11 {
-        // Whoever sends one ambiguous request is not listened to for a second one.
+    let unwanted = reject.is_of_framing() || status == StatusCode::PAYLOAD_TOO_LARGE;
+    if unwanted && context.request.version <= Version::HTTP_11 {
+        // Whoever sends one ambiguous request is not listened to for a second one, and what is left of
+        // too large a body is not read.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(edge) = context.edge() {

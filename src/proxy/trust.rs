@@ -5,6 +5,7 @@
 //! address that is not trusted. Invariant: an address that no trusted proxy vouches for is never
 //! taken, and nothing is read from a peer that is not trusted.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -45,6 +46,16 @@ impl Client {
     /// `http` or `https`, as the client sees it.
     pub(super) fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
+    }
+
+    /// The host in the key of the cache: that of the request, and the one that a proxy has told if it
+    /// is another one, since endpoints see both.
+    pub(super) fn key_host<'a>(&self, host: &'a str) -> Cow<'a, str> {
+        let told = self.told.as_deref().and_then(|told| told.host.as_ref());
+        match told.and_then(|told| told.to_str().ok()) {
+            Some(told) if told != host => Cow::Owned(format!("{host} {told}")),
+            _ => Cow::Borrowed(host),
+        }
     }
 
     /// Whether the peer of the connection may make claims.

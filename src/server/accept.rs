@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-use crate::config::model::ProxySenders;
+use crate::config::model::{Protocols, ProxySenders};
 use crate::metrics::{CloseReason, Listener as Counters, Metrics};
 use crate::net::listen::Listener;
 use crate::net::proxy_protocol::Header;
@@ -42,6 +42,9 @@ pub type Tls = Arc<ArcSwap<Option<Arc<rustls::ServerConfig>>>>;
 
 /// Whose connections to a listener begin with a PROXY protocol header; replaced by a reload.
 pub type Senders = Arc<ArcSwap<ProxySenders>>;
+
+/// What is spoken on a listener; replaced by a reload.
+pub type Spoken = Arc<ArcSwap<Protocols>>;
 
 /// A listening socket of a worker.
 #[derive(Debug)]
@@ -134,6 +137,8 @@ pub struct Accept<H> {
     pub tls: Tls,
     /// Whose connections begin with a PROXY protocol header.
     pub senders: Senders,
+    /// What is spoken.
+    pub spoken: Spoken,
     /// Whether there is room.
     pub admission: Arc<Admission>,
     /// The connections of this worker for which there was none.
@@ -271,7 +276,7 @@ impl<H: Handler> Accept<H> {
         let peer = Peer::new(address, local, tls.is_some(), id);
         let cells = self.metrics.worker(self.worker);
         Rc::clone(&self.shared)
-            .serve(socket, tls, peer, cells)
+            .serve(socket, tls, **self.spoken.load(), peer, cells)
             .await;
     }
 
@@ -392,6 +397,7 @@ mod tests {
                 shared,
                 tls: Tls::default(),
                 senders: Senders::default(),
+                spoken: Spoken::default(),
                 admission: Admission::new(QUEUED, 0),
                 turned_away: Rc::default(),
                 counters: metrics.listener("here"),

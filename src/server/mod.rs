@@ -11,5 +11,6 @@ pub mod admission;
 pub mod connection;
 pub mod drain;
 pub mod guard;
+pub mod http2;
 mod proxy_header;
 pub mod turn_away;

@@ -99,10 +99,11 @@ fn listener_tls(
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };
-    let config = tls::server_config(tls).map_err(|source| CompileError::Tls {
-        address: listener.address.clone(),
-        source,
-    })?;
+    let config =
+        tls::server_config(tls, listener.protocols).map_err(|source| CompileError::Tls {
+            address: listener.address.clone(),
+            source,
+        })?;
     Ok(Some(config))
 }
 

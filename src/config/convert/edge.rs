@@ -4,13 +4,38 @@ use std::net::IpAddr;
 
 use super::Cx;
 use super::fields::{Fault, Unique};
+use crate::config::defaults;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{BodyLimit, Forwarding, Network, PathRules};
+use crate::config::model::{BodyLimit, Forwarding, Limits, Network, PathRules};
 use crate::config::raw;
 use crate::config::units::ByteSize;
 
 impl Cx<'_> {
+    pub(super) fn limits(self, raw: &raw::Limits, at: At<'_>) -> Limits {
+        let raw::Limits {
+            connections,
+            connections_per_address,
+            body,
+            http2,
+            header_bytes: _,
+            headers: _,
+            uri_bytes: _,
+            requests_per_connection: _,
+        } = raw;
+        Limits {
+            heads: self.head_limits(raw, at),
+            connections: self.connection_limits(connections, connections_per_address, at),
+            body: self
+                .body_limit(at, "body", body)
+                .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
+            http2: self.http2_limits(
+                http2.0.as_ref().unwrap_or(&raw::Http2Limits::default()),
+                at.field("http2"),
+            ),
+        }
+    }
+
     pub(super) fn body_limit(self, at: At<'_>, key: &str, typed: &raw::Text) -> Option<BodyLimit> {
         let bounds = ByteSize(0)..=ByteSize(1 << 50);
         self.size(at, key, typed, &bounds).map(BodyLimit)

@@ -188,7 +188,7 @@ impl Cx<'_> {
         }
         if https {
             let to_https = ToHttps {
-                port: port.and_then(NonZeroU16::new).unwrap_or(defaults_https()),
+                port: port.and_then(NonZeroU16::new).unwrap_or_else(own_port),
                 status: status.unwrap_or(StatusCode::PERMANENT_REDIRECT),
             };
             return (Some(to_https), None);
@@ -331,7 +331,8 @@ impl Cx<'_> {
     }
 }
 
-fn defaults_https() -> NonZeroU16 {
+/// Of `https`.
+fn own_port() -> NonZeroU16 {
     NonZeroU16::new(443).unwrap_or(NonZeroU16::MIN)
 }
 

@@ -10,6 +10,7 @@ mod edge;
 mod edits;
 mod fields;
 mod files;
+mod http2;
 mod limits;
 mod listeners;
 mod outbound;

@@ -105,6 +105,9 @@ impl Cx<'_> {
             (None, None) => to_https.map(|_plain| Target::Nothing),
         };
         self.one_target(&name, to_https.is_some(), at);
+        if own.is_some() {
+            self.leads_on(at);
+        }
         let target = self.target(upstream, shard_map, at, targets).or(own);
         if let Some(Target::ShardMap(id)) = &target
             && !(at.has("match") && at.field("match").holds_error(self.report))
@@ -163,6 +166,20 @@ impl Cx<'_> {
                     .and(at.key_span(first), label)
                     .hint("a route has one target: keep one of them"),
             );
+        }
+    }
+
+    /// A route that Headgate answers by itself sends nothing on.
+    fn leads_on(self, at: At<'_>) {
+        for key in ["cache", "rewrite", "request_headers", "max_body"] {
+            if at.has(key) && !at.has("upstream") && !at.has("shard_map") {
+                let message = format!("`{key}` goes with requests that are sent on");
+                self.error(
+                    at.key_span(key),
+                    message,
+                    "Headgate answers these itself: remove it",
+                );
+            }
         }
     }
 

@@ -55,6 +55,7 @@ impl Cx<'_> {
             let Some(raw::Listener {
                 address,
                 mode,
+                protocols,
                 proxy_protocol,
                 tls,
             }) = item.0
@@ -75,6 +76,7 @@ impl Cx<'_> {
             let tls = tls.0.map(|tls| self.tls(tls, at.field("tls")));
             let address = self.listen_address(address_at, &typed);
             let mode = self.socket_mode(at, &mode, address.as_ref());
+            let protocols = self.protocols(protocols, at.field("protocols"));
             let proxy_protocol =
                 self.proxy_protocol(proxy_protocol, at.field("proxy_protocol"), address.as_ref());
             let Some(address) = address else {
@@ -91,6 +93,7 @@ impl Cx<'_> {
             listeners.push(Listener {
                 address,
                 mode,
+                protocols,
                 proxy_protocol,
                 tls,
             });

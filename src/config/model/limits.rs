@@ -7,15 +7,9 @@ use std::num::NonZeroU64;
 
 use crate::config::units::ByteSize;
 
-use super::{BodyLimit, ConnectionLimits};
-
-/// Bounds on what clients may ask for.
+/// Bounds on the heads of requests, and on how many of them a connection may bring.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// How many connections may be open.
-    pub connections: ConnectionLimits,
-    /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
-    pub body: BodyLimit,
+pub struct HeadLimits {
     /// Most bytes of a request's head. Default 32 KiB.
     pub header_bytes: ByteSize,
     /// Most header fields of a request. Default 100.

@@ -5,6 +5,7 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod http2;
 mod limits;
 mod listeners;
 mod outbound;
@@ -18,7 +19,8 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 
-pub use limits::Limits;
+pub use http2::{Http2Limits, Protocols};
+pub use limits::HeadLimits;
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
 pub use outbound::{
     EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
@@ -85,6 +87,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Permission bits of a Unix socket's file. Default 0660.
     pub mode: u32,
+    /// What is spoken there.
+    pub protocols: Protocols,
     /// Whose connections begin with a PROXY protocol header.
     pub proxy_protocol: ProxySenders,
     /// TLS termination, if any.
@@ -200,6 +204,19 @@ pub struct CacheStore {
     pub memory: ByteSize,
     /// Largest body that is stored; never more than a quarter of `memory`. Default 8 MiB.
     pub max_object: ByteSize,
+}
+
+/// Bounds on what clients send and take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How much a request's head may have, and how many a connection may bring.
+    pub heads: HeadLimits,
+    /// How many connections may be open.
+    pub connections: ConnectionLimits,
+    /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
+    pub body: BodyLimit,
+    /// What a connection of HTTP/2 may do.
+    pub http2: Http2Limits,
 }
 
 /// A named group of endpoints that serve the same thing.

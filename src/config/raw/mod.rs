@@ -46,6 +46,7 @@ pub(crate) struct Config {
 pub(crate) struct Listener {
     pub(crate) address: Text,
     pub(crate) mode: Text,
+    pub(crate) protocols: List<String>,
     pub(crate) proxy_protocol: Lenient<ProxyProtocol>,
     pub(crate) tls: Lenient<Tls>,
 }
@@ -54,6 +55,15 @@ pub(crate) struct Listener {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProxyProtocol {
     pub(crate) from: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Http2Limits {
+    pub(crate) streams: Whole,
+    pub(crate) resets: Whole,
+    pub(crate) stream_window: Text,
+    pub(crate) connection_window: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,18 +97,6 @@ pub(crate) struct ClientTimeouts {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    pub(crate) header_bytes: Text,
-    pub(crate) headers: Whole,
-    pub(crate) uri_bytes: Text,
-    pub(crate) requests_per_connection: Whole,
-    pub(crate) connections: Whole,
-    pub(crate) connections_per_address: Whole,
-    pub(crate) body: Text,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     pub(crate) level: Text,
     pub(crate) format: Text,
@@ -116,6 +114,19 @@ pub(crate) struct AccessLog {
 pub(crate) struct CacheStore {
     pub(crate) memory: Text,
     pub(crate) max_object: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) header_bytes: Text,
+    pub(crate) headers: Whole,
+    pub(crate) uri_bytes: Text,
+    pub(crate) requests_per_connection: Whole,
+    pub(crate) connections: Whole,
+    pub(crate) connections_per_address: Whole,
+    pub(crate) body: Text,
+    pub(crate) http2: Lenient<Http2Limits>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -185,7 +185,7 @@ impl<H: Handler> Shared<H> {
         if let Err(reason) = poll_fn(|cx| sending.poll(cx, conn)).await {
             if plan.framing == Framing::UntilClose {
                 // The end of the connection must not pass for the end of the body.
-                conn.io.borrow_mut().guard.stream().break_when_dropped();
+                conn.io.borrow_mut().guard.stream().abort();
             }
             return After::Cut(reason);
         }

@@ -57,14 +57,16 @@ pub(super) struct Stretch<'a> {
 }
 
 impl<H: Handler> Shared<H> {
-    /// Speaks HTTP/1.1 until the connection ends.
+    /// Speaks HTTP/1.1 until the connection ends. `unread` came from it already.
     pub(super) async fn http1(
         &self,
         stream: Stream,
+        unread: &[u8],
         peer: &Rc<Peer>,
         watch: &Rc<Watch>,
     ) -> CloseReason {
         let conn = Conn::new(Guard::new(stream, watch), watch);
+        conn.io.borrow_mut().read.extend_from_slice(unread);
         loop {
             // Boxed, so that a connection at rest does not keep room for it.
             match Box::pin(self.converse(&conn, peer)).await {

@@ -26,8 +26,10 @@ use crate::wire::{Early, Fault};
 #[derive(Default)]
 struct Echo {
     /// What requests left behind.
-    kept: RefCell<Vec<(Inbound, Option<Rc<dyn Early>>)>>,
+    kept: RefCell<Vec<Kept>>,
 }
+
+type Kept = (Inbound, Option<Rc<dyn Early>>);
 
 /// What `Echo` answers with.
 enum Reply {
@@ -176,7 +178,9 @@ impl Bench {
         let (serving, counters) = (Rc::clone(&shared), Arc::clone(&metrics));
         let served = tokio::task::spawn_local(async move {
             let socket = Socket::new(stream, &serving.batch);
-            serving.serve(socket, None, peer, counters.worker(0)).await;
+            serving
+                .serve(socket, None, Protocols::default(), peer, counters.worker(0))
+                .await;
         });
         Self {
             shared,
