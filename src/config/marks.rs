@@ -174,8 +174,7 @@ pub(crate) fn parse(text: &str, report: &Report) -> Result<Node, Problem> {
         Err(problem) => {
             // What is secret is learnt by reading, which is not reached: mask what looks like it.
             if let Some(Span { start, .. }) = problem.span() {
-                let line = text
-                    .lines()
+                let line = lines(text)
                     .nth(start.line.saturating_sub(1))
                     .unwrap_or_default();
                 probable_secrets(start.line, line).for_each(|secret| report.secret(secret));
@@ -379,7 +378,7 @@ impl<'a> Reading<'a> {
 
     fn syntax_error(&self, error: &ScanError) -> Problem {
         let at = mark(*error.marker());
-        let mut lines = self.text.lines().skip(at.line.saturating_sub(1));
+        let mut lines = lines(self.text).skip(at.line.saturating_sub(1));
         let line = lines.next().unwrap_or_default();
         let (message, hint) = explain(error.info(), line, at.column);
         let end = Mark {
@@ -388,6 +387,23 @@ impl<'a> Reading<'a> {
         };
         Problem::error(Span { start: at, end }, message).maybe_hint(hint)
     }
+}
+
+/// The lines of a text as YAML counts them: a carriage return alone ends one too (YAML 1.2 section
+/// 5.4). A place in another line than the reader's would show, and hide, the wrong text.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some((line, after)) = text.split_once(['\r', '\n']) else {
+            rest = None;
+            return (!text.is_empty()).then_some(text);
+        };
+        let is_cr = text.as_bytes().get(line.len()) == Some(&b'\r');
+        let next = after.strip_prefix('\n').filter(|_| is_cr);
+        rest = Some(next.unwrap_or(after));
+        Some(line)
+    })
 }
 
 /// Where a container ends, and whether it is a block. A bracket's span runs on over blanks and a

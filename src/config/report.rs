@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::errors::{Diagnostic, Diagnostics, Place, Severity, printable};
+use super::marks;
 
 /// A point between characters; both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,8 +204,7 @@ struct Source {
 
 impl Source {
     fn new(text: &str, secrets: &[Span]) -> Self {
-        let mut lines: Vec<String> = text
-            .lines()
+        let mut lines: Vec<String> = marks::lines(text)
             .map(|line| line.chars().map(printable).collect())
             .collect();
         for secret in secrets {

@@ -17,6 +17,9 @@ mod cors;
 mod edge;
 mod forward;
 mod forwarded;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod handle;
 mod headers;

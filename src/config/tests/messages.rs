@@ -672,6 +672,7 @@ fn no_message_shows_a_secret() {
     let secret = "hunter2hunter2";
     for text in [
         format!("upstreams: {{ a: {{ sticky: {{ key: {secret} }} }} }}\n"),
+        format!("workers: 1\rupstreams: {{ a: {{ sticky: {{ key: {secret} }} }} }}\r\n"),
         format!("upstreams:\n  a:\n    sticky:\n      key: [{secret}]\n"),
         format!("upstreams:\n  a:\n    sticky: {{ kye: {secret} }}\n"),
         format!("upstreams:\n  a:\n    sticky: {{ key: ab, key: {secret} }}\n"),
@@ -928,4 +929,11 @@ fn limits_on_connections_have_bounds() {
             "-1 | `connections_per_address` must be at least 0, it is -1",
         ]
     );
+}
+
+#[test]
+fn a_carriage_return_alone_ends_a_line() {
+    let shown = refused("listeners: [{ address: 127.0.0.1:0 }]\rworkers: many\r\nroutes: []\n");
+    let words = " --> gate.yaml:2:10\n  |\n2 | workers: many\n  |          ^^^^";
+    assert!(shown.contains(words), "{shown}");
 }
