@@ -109,6 +109,16 @@ impl Reject {
         }
     }
 
+    /// Whether the client's connection is of no use after it: its request was ambiguous, or its body
+    /// did not come as it should.
+    pub(super) fn is_of_framing(&self) -> bool {
+        match self {
+            Self::Malformed(_) | Self::Fault(_) | Self::BodyTooLarge => true,
+            Self::Exchange(error) => matches!(error.fault, upstream::Fault::Client(_)),
+            _ => false,
+        }
+    }
+
     /// The word for metrics and logs.
     pub(super) fn reason(&self) -> RejectReason {
         match self {

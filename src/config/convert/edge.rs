@@ -12,7 +12,7 @@ use crate::config::raw;
 use crate::config::units::ByteSize;
 
 impl Cx<'_> {
-    pub(super) fn limits(self, raw: &raw::Limits, at: At<'_>) -> Limits {
+    pub(super) fn limits(self, raw: raw::Limits, at: At<'_>) -> Limits {
         let raw::Limits {
             connections,
             connections_per_address,
@@ -20,14 +20,11 @@ impl Cx<'_> {
             http2,
         } = raw;
         Limits {
-            connections: self.connection_limits(connections, connections_per_address, at),
+            connections: self.connection_limits(&connections, &connections_per_address, at),
             body: self
-                .body_limit(at, "body", body)
+                .body_limit(at, "body", &body)
                 .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
-            http2: self.http2_limits(
-                http2.0.as_ref().unwrap_or(&raw::Http2Limits::default()),
-                at.field("http2"),
-            ),
+            http2: self.http2_limits(&http2.0.unwrap_or_default(), at.field("http2")),
         }
     }
 
