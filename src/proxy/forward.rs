@@ -17,7 +17,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{COOKIE, HeaderMap, HeaderValue, TE};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, Version};
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ use crate::shard::KeySource;
 use crate::snapshot;
 use crate::upstream::exchange::Reuse;
 use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
-use crate::wire::Peer;
+use crate::wire::{ClientAddress, Peer};
 
 use super::context::{Context, Exchange, Hints};
 use super::edge;
@@ -182,8 +182,9 @@ async fn attempts(
             order.request.version,
             picked.in_flight.endpoint(),
         );
-        let request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
-        let target = upstream.target(picked.member);
+        let mut request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
+        let mut target = upstream.target(picked.member);
+        for_hop(order, &mut target, request.headers_mut());
         let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
         let error = match order
             .worker
@@ -279,6 +280,24 @@ fn cookie(order: &Order, upstream: &snapshot::Upstream, picked: &Picked) -> Opti
     sticky.cookie(picked.member, order.client.secure).cloned()
 }
 
+/// What depends on how the endpoint is reached: whom a PROXY header names, and what HTTP/2 is asked
+/// for by a client that takes trailers (RFC 9113 section 8.2.2).
+fn for_hop(order: &Order, target: &mut upstream::Target<'_>, headers: &mut HeaderMap) {
+    if target.names_clients() {
+        let from = match order.client.address {
+            ClientAddress::Inet(address) => Some(address),
+            ClientAddress::Unix | ClientAddress::Unknown => None,
+        };
+        target.on_behalf_of(from, order.peer.local);
+    }
+    if target.is_http2() {
+        let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
+        if order.request.headers.get_all(TE).iter().any(trailers) {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
 /// The client's request in origin form.
 fn request(order: &Order, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
@@ -334,6 +353,10 @@ fn report(order: &Order, upstream: &snapshot::Upstream, picked: &Picked, error: 
         return;
     }
     upstream.metrics.worker(order.worker.id).error(error.reason);
+    if error.stage == Stage::Queue {
+        // Too many requests at once: that says nothing about the endpoint's health.
+        return;
+    }
     if error.reason == ProxyError::ConnectionLimitReached {
         tracing::warn!(%error, "out of descriptors, ports or memory for connections to endpoints");
         return;

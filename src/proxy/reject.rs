@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::metrics::RejectReason;
 use crate::shard::{KeyError, Problem};
-use crate::upstream::{self, ClientFailure, ExchangeError};
+use crate::upstream::{self, ClientFailure, ExchangeError, Stage};
 use crate::wire::Fault;
 
 /// Why a request gets no answer from an upstream.
@@ -104,6 +104,9 @@ impl Reject {
                 upstream::Fault::Client(ClientFailure::Broken) => StatusCode::BAD_REQUEST,
                 upstream::Fault::Client(ClientFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
                 upstream::Fault::Upstream if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
+                upstream::Fault::Upstream if error.stage == Stage::Queue => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 upstream::Fault::Upstream => StatusCode::BAD_GATEWAY,
             },
         }
@@ -148,6 +151,9 @@ impl Reject {
                 upstream::Fault::Client(ClientFailure::Broken) => RejectReason::Malformed,
                 upstream::Fault::Client(ClientFailure::TooLarge) => RejectReason::BodyTooLarge,
                 upstream::Fault::Upstream if is_timeout(error) => RejectReason::UpstreamTimeout,
+                upstream::Fault::Upstream if error.stage == Stage::Queue => {
+                    RejectReason::Overloaded
+                }
                 upstream::Fault::Upstream => RejectReason::UpstreamFailed,
             },
         }

@@ -26,3 +26,6 @@ pub use pool::{Pools, Target};
 pub use request_body::{ClientFailure, RequestBody};
 
 use early::Informed;
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::balancer::{Endpoint, EndpointId};
-use crate::config::model::UpstreamTimeouts;
+use crate::config::model::{UpstreamProtocol, UpstreamTimeouts};
 use crate::metrics;
 use crate::net::deadline::{Deadlines, Timer};
 use crate::net::hop::Hop;
@@ -53,6 +54,36 @@ pub struct Target<'a> {
     pub metrics: &'a Arc<metrics::Endpoint>,
     /// The upstream's counters.
     pub upstream_metrics: &'a Arc<metrics::Upstream>,
+}
+
+impl Target<'_> {
+    /// Whether an endpoint is told, with a PROXY header, whom a connection is for.
+    #[must_use]
+    pub fn names_clients(&self) -> bool {
+        self.hop.proxy_protocol.is_some()
+    }
+
+    /// Whether requests go out over HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.hop.protocol == UpstreamProtocol::H2
+    }
+
+    /// For a client at `from` that connected to `to`, as far as these are known.
+    pub fn on_behalf_of(&mut self, from: Option<SocketAddr>, to: Option<SocketAddr>) {
+        let Some(source) = from else {
+            self.client = Header::Unknown;
+            return;
+        };
+        let nowhere = || match source {
+            SocketAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+            SocketAddr::V6(_) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
+        };
+        self.client = Header::Inet {
+            source,
+            destination: to.unwrap_or_else(nowhere),
+        };
+    }
 }
 
 /// The connections of one worker.
@@ -253,9 +284,9 @@ impl Pools {
     }
 }
 
-/// Only a client with an address can be told from others.
+/// Only a client with an address and a port can be told from others.
 fn is_for(kept: Header, client: Header) -> bool {
-    matches!(client, Header::Inet { .. }) && kept == client
+    matches!(client, Header::Inet { source, .. } if source.port() != 0) && kept == client
 }
 
 impl Link {

@@ -39,3 +39,7 @@ mod targets;
 mod tls;
 mod trust;
 mod unix_listener;
+mod upstream_http2;
+mod upstream_refusals;
+mod upstream_sockets;
+mod upstream_tls;

@@ -227,6 +227,8 @@ enum State {
     /// Not before the endpoint has agreed.
     Offered(RequestBody),
     Flowing(Box<Pump<RequestBody>>),
+    /// The endpoint takes no more of it.
+    Stopped(Box<Pump<RequestBody>>),
     Done,
 }
 
@@ -257,14 +259,14 @@ impl Upload {
 
     /// Whether nothing is left to send, or nothing will be.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done | State::Stopped(_))
     }
 
     /// Whether bytes went out since the last time.
     pub(super) fn has_moved(&mut self) -> bool {
         let sent = match &self.state {
             State::Flowing(pump) => pump.sent(),
-            State::Held(..) | State::Offered(_) | State::Done => self.seen,
+            State::Held(..) | State::Offered(_) | State::Stopped(_) | State::Done => self.seen,
         };
         std::mem::replace(&mut self.seen, sent) != sent
     }
@@ -285,7 +287,7 @@ impl Upload {
         }
         match self.state {
             State::Held(_, body) | State::Offered(body) => Some(body),
-            State::Flowing(pump) => Some(pump.into_body()),
+            State::Flowing(pump) | State::Stopped(pump) => Some(pump.into_body()),
             State::Done => Some(RequestBody::Empty).filter(|_| transfer.is_none()),
         }
     }
@@ -306,7 +308,10 @@ impl Upload {
             };
         };
         let result = std::task::ready!(pump.poll(cx, &mut self.out));
-        self.state = State::Done;
+        self.state = match std::mem::replace(&mut self.state, State::Done) {
+            State::Flowing(pump) if matches!(result, Err(Broken::Peer(_))) => State::Stopped(pump),
+            _ => State::Done,
+        };
         Poll::Ready(result.map_err(|broken| match broken {
             Broken::Body(_told_by_transfer) => Broken::Body(()),
             Broken::Peer(code) => Broken::Peer(code),

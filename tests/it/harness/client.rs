@@ -194,6 +194,24 @@ impl Client {
         }
     }
 
+    /// A request's head, where this end plays the server; none when the peer is done.
+    pub(crate) async fn request(&mut self) -> Option<String> {
+        let mut head = String::new();
+        loop {
+            match patiently("a request", self.line()).await {
+                Ok(line) if line.is_empty() => return Some(head),
+                Ok(line) => head.push_str(&format!("{line}\n")),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The connection alone; nothing of it was read.
+    pub(crate) fn into_stream(self) -> Box<dyn Stream> {
+        assert!(self.buffer.is_empty(), "bytes would be lost");
+        self.stream
+    }
+
     async fn more(&mut self) -> io::Result<()> {
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),

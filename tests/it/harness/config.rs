@@ -29,6 +29,15 @@ impl Config {
         }
     }
 
+    /// One upstream with these endpoints and keys, and everything goes there.
+    pub(crate) fn to_endpoints(endpoints: &str, more: &str) -> Self {
+        Self::new().upstream_at("shop", endpoints, more).route(
+            "shop",
+            "path_prefix: /",
+            "upstream: shop",
+        )
+    }
+
     /// One upstream of these origins, and everything goes there.
     pub(crate) fn to(origins: &[&Origin]) -> Self {
         Self::new()

@@ -5,6 +5,7 @@
 //! | `Gate`     | a running `headgate` with a config file of its own                    |
 //! | `Config`   | the text of that file, in pieces                                      |
 //! | `Origin`   | a server in this process that answers by script and remembers         |
+//! | `Server`   | a server that a test plays itself, over any socket, with TLS or without |
 //! | `Client`   | one connection to either, in bytes or in requests                     |
 //! | `Process`  | a child, its output in lines, its end                                 |
 //! | `Latch`    | something that scripts wait for and tests open                        |
@@ -20,6 +21,7 @@ mod latch;
 mod metrics;
 mod origin;
 mod process;
+mod server;
 
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub(crate) use latch::Latch;
 pub(crate) use metrics::Metrics;
 pub(crate) use origin::{Origin, Reply, Seen};
 pub(crate) use process::{Process, kill};
+pub(crate) use server::{Authority, Conn, Server};
 
 /// Bounds a test that hangs; far longer than anything takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
