@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::config::model::ListenAddress;
 use crate::config::units::ByteSize;
+use crate::http1;
 use crate::metrics::Listener;
 use crate::net::deadline::{Deadlines, TICK};
 use crate::net::listen;
@@ -228,17 +230,25 @@ async fn tick(worker: Rc<Worker>) {
 
 fn limits(worker: &Worker) -> Limits {
     let view = worker.view();
-    let timeouts = &view.snapshot.config.timeouts;
+    let config = &view.snapshot.config;
+    let (timeouts, limits) = (&config.timeouts, &config.limits.heads);
     Limits {
         header: timeouts.header,
         idle: timeouts.idle,
         write_window: timeouts.body_idle,
         least_written: view.pace.bytes,
+        heads: http1::Limits {
+            head_bytes: bytes(limits.header_bytes),
+            fields: limits.headers,
+            target_bytes: bytes(limits.uri_bytes),
+        },
+        requests: limits.requests_per_connection,
     }
 }
 
 fn http2(worker: &Worker) -> http2::Settings {
     let view = worker.view();
+    let heads = &view.snapshot.config.limits.heads;
     let limits = &view.snapshot.config.limits.http2;
     let window = |size: ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
     http2::Settings {
@@ -246,8 +256,17 @@ fn http2(worker: &Worker) -> http2::Settings {
         resets: limits.resets,
         stream_window: window(limits.stream_window),
         connection_window: window(limits.connection_window),
-        ..http2::Settings::default()
+        fields: heads.headers,
+        header_bytes: bytes(heads.header_bytes),
+        target: bytes(heads.uri_bytes),
+        requests: heads
+            .requests_per_connection
+            .map_or(u64::MAX, NonZeroU64::get),
     }
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 /// Takes the commands of a worker.

@@ -21,6 +21,10 @@ pub(crate) const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const MIN_RATE: ByteSize = ByteSize(240);
 pub(crate) const SHUTDOWN: Duration = Duration::from_secs(30);
 
+pub(crate) const HEADER_BYTES: ByteSize = ByteSize(32 << 10);
+pub(crate) const HEADERS: usize = 100;
+pub(crate) const URI_BYTES: ByteSize = ByteSize(8 << 10);
+pub(crate) const REQUESTS_PER_CONNECTION: u64 = 10_000;
 pub(crate) const HTTP2_STREAMS: u32 = 100;
 pub(crate) const HTTP2_RESETS: u32 = 100;
 pub(crate) const HTTP2_STREAM_WINDOW: ByteSize = ByteSize(64 << 10);

@@ -13,6 +13,12 @@ pub struct Date {
 }
 
 impl Date {
+    /// The date that was asked for last.
+    #[must_use]
+    pub fn last(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
     /// The date `since_epoch`.
     pub fn at(&mut self, since_epoch: Duration) -> &[u8] {
         let second = since_epoch.as_secs();

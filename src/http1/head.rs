@@ -15,7 +15,7 @@
 
 use http::header::{self, HeaderMap};
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use super::Framing;
 
@@ -45,17 +45,18 @@ pub fn encode_request(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the head of a final answer, or of `101`. `described` says that `headers` may tell the length
+/// Writes the head of a final answer, or of `101`, in the client's `version`. `described` says that `headers` may tell the length
 /// of a body that does not follow (an answer to `HEAD`, or a `304`); `date` is a clock's, if there is
 /// one.
 pub fn encode_answer(
     out: &mut Vec<u8>,
+    version: Version,
     status: StatusCode,
     fields: Fields<'_>,
     described: bool,
     date: Option<&[u8]>,
 ) {
-    status_line(out, status);
+    status_line(out, version, status);
     write_fields(out, fields, described);
     if let Some(date) = date
         && !fields.headers.contains_key(header::DATE)
@@ -67,7 +68,7 @@ pub fn encode_answer(
 
 /// Writes the head of an informational answer, which has no length and no date.
 pub fn encode_informational(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
-    status_line(out, status);
+    status_line(out, Version::HTTP_11, status);
     let fields = Fields {
         headers,
         framing: Framing::None,
@@ -77,13 +78,15 @@ pub fn encode_informational(out: &mut Vec<u8>, status: StatusCode, headers: &Hea
     out.extend_from_slice(b"\r\n");
 }
 
-/// HTTP/1.1 whatever the client's version (RFC 9110 section 6.2).
-fn status_line(out: &mut Vec<u8>, status: StatusCode) {
-    if status == StatusCode::OK {
+fn status_line(out: &mut Vec<u8>, version: Version, status: StatusCode) {
+    if status == StatusCode::OK && version == Version::HTTP_11 {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         return;
     }
-    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(match version {
+        Version::HTTP_10 => b"HTTP/1.0 ",
+        _ => b"HTTP/1.1 ",
+    });
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());

@@ -607,7 +607,14 @@ fn an_answer_states_its_framing_once() {
             framing,
             connection,
         };
-        encode_answer(&mut out, StatusCode::OK, fields, described, date);
+        encode_answer(
+            &mut out,
+            Version::HTTP_11,
+            StatusCode::OK,
+            fields,
+            described,
+            date,
+        );
         String::from_utf8(out).unwrap()
     };
     assert_eq!(

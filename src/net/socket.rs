@@ -90,7 +90,8 @@ impl Batch {
 /// What is to be sent on one connection.
 #[derive(Debug)]
 struct Outbox {
-    stream: RefCell<WriteHalf>,
+    /// None once the connection was aborted; `failure` says so.
+    stream: RefCell<Option<WriteHalf>>,
     pending: RefCell<Pending>,
     queued: Cell<bool>,
     failure: Cell<Option<io::ErrorKind>>,
@@ -119,7 +120,9 @@ impl Outbox {
         if pending.unsent().is_empty() {
             return;
         }
-        match self.stream.borrow().try_write(pending.unsent()) {
+        let stream = self.stream.borrow();
+        let Some(stream) = &*stream else { return };
+        match stream.try_write(pending.unsent()) {
             Ok(count) => {
                 pending.sent += count;
                 if pending.unsent().is_empty() {
@@ -137,6 +140,17 @@ impl Outbox {
         }
     }
 
+    /// What `call` makes of the half that is written to.
+    fn with<T>(
+        &self,
+        call: impl FnOnce(Pin<&mut WriteHalf>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut *self.stream.borrow_mut() {
+            Some(stream) => call(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+    }
+
     /// Ready when nothing waits any more.
     fn poll_send(&self, cx: &mut Context<'_>, batch: &Batch) -> Poll<io::Result<()>> {
         if let Some(kind) = self.failure.get() {
@@ -145,7 +159,8 @@ impl Outbox {
         let mut pending = self.pending.borrow_mut();
         while !pending.unsent().is_empty() {
             let mut stream = self.stream.borrow_mut();
-            let count = ready!(Pin::new(&mut *stream).poll_write(cx, pending.unsent()))?;
+            let stream = stream.as_mut().ok_or(io::ErrorKind::ConnectionAborted)?;
+            let count = ready!(Pin::new(stream).poll_write(cx, pending.unsent()))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -174,7 +189,7 @@ impl Socket {
     pub fn new(stream: impl Into<Transport>, batch: &Rc<Batch>) -> Self {
         let (read, write) = stream.into().into_split();
         let outbox = Rc::new(Outbox {
-            stream: RefCell::new(write),
+            stream: RefCell::new(Some(write)),
             pending: RefCell::default(),
             queued: Cell::new(false),
             failure: Cell::new(None),
@@ -191,6 +206,16 @@ impl Socket {
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.outbox.pending.borrow().unsent().len()
+    }
+
+    /// Resets the connection when it is dropped, instead of closing it. Nothing can be written any more.
+    pub fn abort(&self) {
+        self.outbox
+            .failure
+            .set(Some(io::ErrorKind::ConnectionAborted));
+        if let Some(half) = self.outbox.stream.take() {
+            half.abort();
+        }
     }
 
     /// Puts back what was read too much: it is read again, before everything else.
@@ -292,7 +317,7 @@ impl AsyncWrite for Socket {
         if ready!(self.poll_gather(cx, buf.len()))? {
             return Poll::Ready(Ok(self.gather(cx, std::iter::once(buf))));
         }
-        Pin::new(&mut *self.outbox.stream.borrow_mut()).poll_write(cx, buf)
+        self.outbox.with(|stream| stream.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -304,7 +329,8 @@ impl AsyncWrite for Socket {
         if ready!(self.poll_gather(cx, length))? {
             return Poll::Ready(Ok(self.gather(cx, bufs.iter().map(|buf| &**buf))));
         }
-        Pin::new(&mut *self.outbox.stream.borrow_mut()).poll_write_vectored(cx, bufs)
+        self.outbox
+            .with(|stream| stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -324,7 +350,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.outbox.poll_send(cx, &self.batch))?;
-        Pin::new(&mut *self.outbox.stream.borrow_mut()).poll_shutdown(cx)
+        self.outbox.with(|stream| stream.poll_shutdown(cx))
     }
 }
 

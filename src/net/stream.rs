@@ -37,6 +37,14 @@ impl Stream {
 }
 
 impl Stream {
+    /// Breaks the connection, so that what came before cannot be taken for all there is. TLS says by
+    /// itself when it was not closed.
+    pub fn abort(&self) {
+        if let Self::Plain(socket) = self {
+            socket.abort();
+        }
+    }
+
     /// What was agreed on by ALPN, if anything was.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {

@@ -75,6 +75,19 @@ impl ReadHalf {
 }
 
 impl WriteHalf {
+    /// Lets go of the connection without the end of stream that dropping would send; the rest of it,
+    /// when dropped, resets it where the family knows of that.
+    pub(super) fn abort(self) {
+        match self {
+            Self::Tcp(half) => {
+                // A socket that is gone already has nothing left to pretend.
+                let _told = half.as_ref().set_zero_linger();
+                half.forget();
+            }
+            Self::Unix(half) => half.forget(),
+        }
+    }
+
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_write(bytes),

@@ -89,6 +89,7 @@ impl Reject {
                 Fault::TargetTooLong => StatusCode::URI_TOO_LONG,
                 Fault::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
                 Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                Fault::Expectation => StatusCode::EXPECTATION_FAILED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -129,9 +130,10 @@ impl Reject {
             Self::NotAllowed => RejectReason::Denied,
             Self::BodyTooLarge => RejectReason::BodyTooLarge,
             Self::Fault(fault) => match fault {
-                Fault::Malformed(_) | Fault::UnknownCoding | Fault::Version => {
-                    RejectReason::Malformed
-                }
+                Fault::Malformed(_)
+                | Fault::UnknownCoding
+                | Fault::Version
+                | Fault::Expectation => RejectReason::Malformed,
                 Fault::HeadTooLarge | Fault::TooManyFields | Fault::TargetTooLong => {
                     RejectReason::HeaderTooLarge
                 }

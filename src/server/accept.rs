@@ -387,6 +387,8 @@ mod tests {
                 idle: Duration::from_secs(1),
                 write_window: Duration::from_secs(1),
                 least_written: 1,
+                heads: crate::http1::Limits::default(),
+                requests: None,
             };
             let (deadlines, batch) = (Deadlines::new(), Batch::new());
             let shared = Shared::new(Rc::new(Nobody), &deadlines, &batch, &Rc::default(), limits);

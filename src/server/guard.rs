@@ -1,14 +1,15 @@
-//! The IO that hyper's server reads from and writes to.
+//! The socket of a client connection, and the deadlines that its client keeps.
 //!
-//! It passes bytes through and keeps the client's deadlines on the worker's coarse tick:
+//! `connection` reads and writes through it; deadlines are on the worker's coarse tick:
 //!
-//! | phase     | begins with                          | deadline                                  |
-//! |-----------|--------------------------------------|-------------------------------------------|
-//! | head      | accept, or the first byte when idle  | `timeouts.header`, for the whole head     |
-//! | exchange  | the request's head is whole          | none here (bodies have their own pace)    |
-//! | idle      | the answer's body is done            | `timeouts.idle`                           |
+//! | phase       | begins with                          | deadline                                  |
+//! |-------------|--------------------------------------|-------------------------------------------|
+//! | head        | accept, or the first byte when idle  | `timeouts.header`, for the whole head     |
+//! | exchange    | the request's head is whole          | none here (bodies have their own pace)    |
+//! | half-closed | the client sends no more             | `HALF_CLOSED` without a byte for it       |
+//! | idle        | the answer's body is done            | `timeouts.idle`                           |
 //!
-//! After `REST` of idling the connection may be laid to rest: `connection` gives hyper's buffers back
+//! After `REST` of idling the connection may be laid to rest: `connection` gives its buffers back
 //! and waits on the bare socket, under the same deadline.
 //!
 //! A client that does not read is judged in any phase: while the socket takes nothing more, each
@@ -18,16 +19,16 @@
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::num::NonZeroU64;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead as _, ReadBuf};
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
+use crate::http1;
 use crate::metrics::CloseReason;
 use crate::net::deadline::{Deadlines, Timer};
 use crate::net::stream::Stream;
@@ -37,10 +38,14 @@ const REST: Duration = Duration::from_millis(100);
 
 /// How long, and for how many bytes, a connection is read after the answer to an upload that was not
 /// read to its end: closing it at once would make the kernel reset it, and the answer with it.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Deadlines of a connection.
+/// How long an answer is waited for, or for more of it, when the client has shut down its side: it may
+/// still read, or be gone, and nothing but a write can tell.
+const HALF_CLOSED: Duration = Duration::from_secs(3);
+
+/// Deadlines and bounds of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// For a whole request head.
@@ -51,6 +56,10 @@ pub struct Limits {
     pub write_window: Duration,
     /// Least bytes per `write_window`.
     pub least_written: u64,
+    /// Of request heads.
+    pub heads: http1::Limits,
+    /// Requests after which the connection is closed, if there is such a number.
+    pub requests: Option<NonZeroU64>,
 }
 
 /// What a connection is doing.
@@ -58,6 +67,7 @@ pub struct Limits {
 enum Phase {
     Head,
     Exchange,
+    HalfClosed,
     Idle,
 }
 
@@ -66,8 +76,6 @@ enum Phase {
 pub struct Watch {
     limits: Limits,
     phase: Cell<Phase>,
-    /// The last request had a body.
-    has_body: Cell<bool>,
     /// In the idle phase: the first part of it has passed.
     rests: Cell<bool>,
     reading: Timer,
@@ -88,7 +96,6 @@ impl Watch {
         Rc::new(Self {
             limits,
             phase: Cell::new(Phase::Head),
-            has_body: Cell::new(false),
             rests: Cell::new(false),
             reading,
             writing: deadlines.timer(),
@@ -99,11 +106,48 @@ impl Watch {
         })
     }
 
-    /// A whole head has arrived; a body may follow.
-    pub fn exchange_begins(&self, has_body: bool) {
-        self.has_body.set(has_body);
+    /// Deadlines and bounds, as they were when the connection was made.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A whole head has arrived.
+    pub fn exchange_begins(&self) {
         self.phase.set(Phase::Exchange);
         self.reading.disarm();
+    }
+
+    /// The client sends no more, and its answer is still to come.
+    pub fn client_half_closed(&self) {
+        self.phase.set(Phase::HalfClosed);
+        self.reading.arm(HALF_CLOSED);
+    }
+
+    /// Something went to the client: if it has shut down its side, it is given more time.
+    pub fn answer_moves(&self) {
+        if self.phase.get() == Phase::HalfClosed {
+            self.reading.arm(HALF_CLOSED);
+        }
+    }
+
+    /// Ready when a client that has shut down its side has waited long enough.
+    pub fn poll_half_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.phase.get() {
+            Phase::HalfClosed => self.reading.poll(cx),
+            Phase::Head | Phase::Exchange | Phase::Idle => Poll::Pending,
+        }
+    }
+
+    /// What is left of the connection has `time`, whatever it was doing.
+    pub fn closes_within(&self, time: Duration) {
+        self.phase.set(Phase::Exchange);
+        self.reading.arm(time);
+    }
+
+    /// The time for closing, or for draining, is over.
+    pub fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
+        self.reading.poll(cx)
     }
 
     /// The answer's body is done.
@@ -141,12 +185,14 @@ impl Watch {
     }
 
     fn check(&self, cx: &Context<'_>) -> io::Result<()> {
-        if self.reading.poll(cx).is_ready() && !self.begins_to_rest(cx) {
-            let reason = match self.phase.get() {
-                Phase::Idle => CloseReason::IdleTimeout,
-                Phase::Head | Phase::Exchange => CloseReason::HeaderTimeout,
-            };
-            return Err(self.end(reason));
+        if self.reading.poll(cx).is_ready() {
+            match self.phase.get() {
+                Phase::Idle if self.begins_to_rest(cx) => {}
+                Phase::Idle => return Err(self.end(CloseReason::IdleTimeout)),
+                Phase::Head => return Err(self.end(CloseReason::HeaderTimeout)),
+                // Theirs to judge who wait for the answer, or for the close.
+                Phase::Exchange | Phase::HalfClosed => {}
+            }
         }
         if self.writing.is_expired() && !self.next_window() {
             return Err(self.end(CloseReason::SlowReader));
@@ -200,81 +246,145 @@ impl Watch {
     }
 }
 
-/// The IO of one client connection.
+/// What is to be written: a few bytes of framing, a piece of content, framing again. The content is
+/// never copied here.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    /// Heads, and what comes before the content.
+    pub(super) front: Vec<u8>,
+    sent: usize,
+    /// Content.
+    pub(super) content: Bytes,
+    /// What comes after it.
+    pub(super) back: Vec<u8>,
+    sent_back: usize,
+}
+
+impl Out {
+    pub(super) fn is_empty(&self) -> bool {
+        self.front.is_empty() && self.content.is_empty() && self.back.is_empty()
+    }
+
+    fn slices(&self) -> [io::IoSlice<'_>; 3] {
+        let front = self.front.get(self.sent..).unwrap_or_default();
+        let back = self.back.get(self.sent_back..).unwrap_or_default();
+        [front, &self.content, back].map(io::IoSlice::new)
+    }
+
+    /// `count` bytes more were written.
+    fn advance(&mut self, count: usize) {
+        let here = count.min(self.front.len() - self.sent);
+        self.sent += here;
+        if self.sent == self.front.len() {
+            self.front.clear();
+            self.sent = 0;
+        }
+        let content = (count - here).min(self.content.len());
+        self.content.advance(content);
+        if self.content.is_empty() {
+            // Lets go of the memory, too.
+            self.content = Bytes::new();
+        }
+        self.sent_back += count - here - content;
+        if self.sent_back == self.back.len() {
+            self.back.clear();
+            self.sent_back = 0;
+        }
+    }
+}
+
+/// The socket of one client connection.
 #[derive(Debug)]
-pub struct Guard {
-    io: TokioIo<Stream>,
+pub(super) struct Guard {
+    stream: Stream,
     watch: Rc<Watch>,
-    /// Bytes that came earlier and are to be read first.
-    unread: Bytes,
-    /// Set while lingering: bytes that may still be thrown away.
+    /// Set once our side is shut down: bytes that may still be thrown away.
     lingering: Option<usize>,
 }
 
 impl Guard {
-    /// Guards `stream` under `watch`. `unread` came from it already and is read first.
+    /// Guards `stream` under `watch`.
     #[must_use]
-    pub fn new(stream: Stream, watch: &Rc<Watch>, unread: Bytes) -> Self {
+    pub(super) fn new(stream: Stream, watch: &Rc<Watch>) -> Self {
         Self {
-            io: TokioIo::new(stream),
+            stream,
             watch: Rc::clone(watch),
-            unread,
             lingering: None,
         }
     }
 
-    /// The stream, for a while without hyper.
-    #[must_use]
-    pub fn into_stream(self) -> Stream {
-        self.io.into_inner()
+    /// The stream, for who waits for the next request with nothing else.
+    pub(super) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
     }
-}
 
-impl Read for Guard {
-    fn poll_read(
-        self: Pin<&mut Self>,
+    /// Reads what there is into `space`; 0 bytes are the end.
+    pub(super) fn poll_read(
+        &mut self,
         cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.unread.is_empty() {
-            let count = this.unread.len().min(buf.remaining());
-            buf.put_slice(&this.unread.split_to(count));
-            return Poll::Ready(Ok(()));
-        }
-        match Pin::new(&mut this.io).poll_read(cx, buf) {
+        space: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(space);
+        let result = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        let count = buffer.filled().len();
+        self.read(cx, result.map_ok(|()| count))
+    }
+
+    /// Appends what there is to `buffer`, as far as it has room; 0 bytes are the end.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let result = pin!(self.stream.read_buf(buffer)).poll(cx);
+        self.read(cx, result)
+    }
+
+    fn read(&self, cx: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match result {
             Poll::Ready(result) => {
-                this.watch.received();
+                self.watch.received();
                 Poll::Ready(result)
             }
-            Poll::Pending => match this.watch.check(cx) {
+            Poll::Pending => match self.watch.check(cx) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error)),
             },
         }
     }
-}
 
-impl Guard {
-    fn wrote(&self, cx: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Ready(Ok(count)) => {
-                self.watch
-                    .written
-                    .set(self.watch.written.get() + count as u64);
-                Poll::Ready(Ok(count))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
+    /// Writes all of `out`; some of it may still be on its way to the kernel then.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Out,
+    ) -> Poll<io::Result<()>> {
+        while !out.is_empty() {
+            let stream = Pin::new(&mut self.stream);
+            let result = match out.slices() {
+                [front, content, back] if content.is_empty() && back.is_empty() => {
+                    stream.poll_write(cx, &front)
+                }
+                slices => stream.poll_write_vectored(cx, &slices),
+            };
+            let Poll::Ready(result) = result else {
                 self.stalled(cx)?;
-                Poll::Pending
+                return Poll::Pending;
+            };
+            let count = result?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            let written = &self.watch.written;
+            written.set(written.get() + count as u64);
+            out.advance(count);
         }
+        Poll::Ready(Ok(()))
     }
 
     /// The client does not take what there is for it.
     fn stalled(&self, cx: &Context<'_>) -> io::Result<()> {
-        let unsent = self.io.inner().unsent() as u64;
+        let unsent = self.stream.unsent() as u64;
         self.watch
             .taken
             .set(self.watch.written.get().saturating_sub(unsent));
@@ -282,73 +392,48 @@ impl Guard {
         self.watch.blocked(cx);
         Ok(())
     }
-}
 
-impl Write for Guard {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.wrote(cx, result)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
-        this.wrote(cx, result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        match Pin::new(&mut this.io).poll_flush(cx) {
+    /// Ready when everything that was written is on its way.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(result) => {
-                this.watch.flushed();
+                self.watch.flushed();
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                this.stalled(cx)?;
+                self.stalled(cx)?;
                 Poll::Pending
             }
         }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.lingering.is_none() {
-            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-            if !this.watch.has_body.get() {
-                return Poll::Ready(Ok(()));
-            }
-            this.lingering = Some(LINGER_BYTES);
-            this.watch.reading.arm(LINGER);
-        }
-        this.linger(cx).map(Ok)
+    /// Shuts down our side; the client may go on sending.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
-}
 
-impl Guard {
-    /// Throws away what the client still sends, until it closes or there was enough of it.
-    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Shuts down our side and throws away what the client has sent meanwhile: closing a socket with
+    /// unread bytes makes the kernel reset it, and what was written is lost. With `lingers`, a client
+    /// that is still sending is given some time to notice. The watch bounds the whole.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, lingers: bool) -> Poll<()> {
+        if self.lingering.is_none() {
+            if self.watch.poll_closing(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            self.lingering = Some(LINGER_BYTES);
+        }
         let mut space = [MaybeUninit::uninit(); 4096];
         while let Some(left) = self.lingering.filter(|left| *left > 0) {
             let mut buffer = ReadBuf::uninit(&mut space);
-            match Pin::new(self.io.inner_mut()).poll_read(cx, &mut buffer) {
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.lingering = Some(left.saturating_sub(buffer.filled().len()));
                 }
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return self.watch.reading.poll(cx),
+                Poll::Pending if lingers => return self.watch.poll_closing(cx),
+                Poll::Ready(_) | Poll::Pending => return Poll::Ready(()),
             }
         }
         Poll::Ready(())

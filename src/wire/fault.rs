@@ -25,6 +25,9 @@ pub enum Fault {
     /// A major version that Headgate does not speak.
     #[error("the version of HTTP is not spoken here")]
     Version,
+    /// It expects what nobody knows (RFC 9110 section 10.1.1).
+    #[error("the expectation cannot be met")]
+    Expectation,
     /// It did not come in time.
     #[error("the request did not arrive in time")]
     Timeout,

@@ -24,6 +24,7 @@ mod connection_limits;
 mod cors;
 mod demo;
 mod edits;
+mod framing;
 mod grpc_errors;
 mod health;
 mod limits_body;

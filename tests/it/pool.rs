@@ -252,13 +252,16 @@ async fn what_is_not_http_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn an_informational_answer_is_not_the_answer() {
+async fn an_early_hint_goes_ahead_of_the_answer_and_is_not_taken_for_it() {
     let origin = Origin::start("a").await.on("/p", |_| {
         Reply::raw("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
     });
     let gate = Gate::start(&Config::to(&[&origin])).await;
+    let mut client = gate.begin(&Request::get("/p")).await;
 
-    assert_eq!(gate.get("/p").await.expect(200).text(), "ok");
+    let early = client.answer().await.expect(103);
+    assert_eq!(early.header("link"), Some("</a>"));
+    assert_eq!(client.answer().await.expect(200).text(), "ok");
 }
 
 #[tokio::test]

@@ -13,13 +13,19 @@ use crate::config::units::ByteSize;
 
 impl Cx<'_> {
     pub(super) fn limits(self, raw: raw::Limits, at: At<'_>) -> Limits {
+        let heads = self.head_limits(&raw, at);
         let raw::Limits {
             connections,
             connections_per_address,
             body,
             http2,
+            header_bytes: _,
+            headers: _,
+            uri_bytes: _,
+            requests_per_connection: _,
         } = raw;
         Limits {
+            heads,
             connections: self.connection_limits(&connections, &connections_per_address, at),
             body: self
                 .body_limit(at, "body", &body)

@@ -11,6 +11,7 @@ mod edits;
 mod fields;
 mod files;
 mod http2;
+mod limits;
 mod listeners;
 mod outbound;
 mod patterns;

@@ -6,6 +6,7 @@
 //! unique, numbers are inside their bounds), so no later room checks again.
 
 mod http2;
+mod limits;
 mod listeners;
 mod outbound;
 mod road;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use super::units::ByteSize;
 
 pub use http2::{Http2Limits, Protocols};
+pub use limits::HeadLimits;
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
 pub use outbound::{
     EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
@@ -207,6 +209,8 @@ pub struct CacheStore {
 /// Bounds on what clients send and take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
+    /// How much a request's head may have, and how many a connection may bring.
+    pub heads: HeadLimits,
     /// How many connections may be open.
     pub connections: ConnectionLimits,
     /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.

@@ -119,6 +119,10 @@ pub(crate) struct CacheStore {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
+    pub(crate) header_bytes: Text,
+    pub(crate) headers: Whole,
+    pub(crate) uri_bytes: Text,
+    pub(crate) requests_per_connection: Whole,
     pub(crate) connections: Whole,
     pub(crate) connections_per_address: Whole,
     pub(crate) body: Text,
