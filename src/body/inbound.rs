@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 
 /// What a client did wrong after the head of its request.
@@ -32,6 +33,8 @@ pub struct Inbound {
     source: Option<Box<Source>>,
     tunnel: Option<Box<str>>,
     left: Left,
+    /// Which trailer fields pass.
+    keeps: fn(&str) -> bool,
 }
 
 /// How many more bytes of a body may come.
@@ -50,6 +53,7 @@ impl Inbound {
             source: None,
             tunnel: None,
             left: Left::Bytes(u64::MAX),
+            keeps: |_any| true,
         }
     }
 
@@ -92,10 +96,26 @@ impl Inbound {
         Ok(())
     }
 
+    /// Lets only those trailer fields pass whose names, in lower case, `keeps` says yes to.
+    pub fn sieve(&mut self, keeps: fn(&str) -> bool) {
+        self.keeps = keeps;
+    }
+
     /// The protocol that the client offers to go on in.
     #[must_use]
     pub fn offers(&self) -> Option<&str> {
         self.tunnel.as_deref()
+    }
+}
+
+fn sift(trailers: &mut HeaderMap, keeps: fn(&str) -> bool) {
+    let gone: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !keeps(name.as_str()))
+        .cloned()
+        .collect();
+    for name in gone {
+        trailers.remove(name);
     }
 }
 
@@ -127,7 +147,12 @@ impl Body for Inbound {
         let Some(source) = &mut self.source else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(source).poll_frame(cx);
+        let mut polled = Pin::new(source).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            sift(trailers, self.keeps);
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
@@ -152,5 +177,85 @@ impl Body for Inbound {
         self.source
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), |source| source.size_hint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::poll_fn;
+
+    use http::HeaderValue;
+
+    use super::*;
+
+    struct Frames(VecDeque<Frame<Bytes>>);
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = BodyFault;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_empty()
+        }
+    }
+
+    fn of(pieces: &[&'static str], trailers: &[&'static str]) -> Inbound {
+        let mut frames: VecDeque<_> = pieces
+            .iter()
+            .map(|piece| Frame::data(Bytes::from_static(piece.as_bytes())))
+            .collect();
+        if !trailers.is_empty() {
+            let value = |name: &&'static str| {
+                (HeaderName::from_static(name), HeaderValue::from_static("1"))
+            };
+            frames.push_back(Frame::trailers(trailers.iter().map(value).collect()));
+        }
+        Inbound::body(Frames(frames))
+    }
+
+    async fn next(body: &mut Inbound) -> Option<Result<Frame<Bytes>, BodyFault>> {
+        poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_its_limit_never_ends_as_if_it_were_whole() {
+        let mut body = of(&["12345", "67890", "1"], &[]);
+        body.limit(10).unwrap();
+        for _ in 0..2 {
+            assert!(next(&mut body).await.unwrap().is_ok());
+        }
+        for _ in 0..3 {
+            let fault = next(&mut body).await.unwrap().unwrap_err();
+            assert_eq!(fault, BodyFault::TooLarge);
+            assert!(!body.is_end_stream());
+        }
+        let mut body = of(&["12345", "67890"], &[]);
+        body.limit(10).unwrap();
+        assert!(next(&mut body).await.unwrap().is_ok());
+        assert!(next(&mut body).await.unwrap().is_ok());
+        assert!(next(&mut body).await.is_none() && body.is_end_stream());
+        assert_eq!(Inbound::empty().limit(0), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn trailers_that_may_not_pass_are_taken_out() {
+        let mut body = of(&["1"], &["x-late", "x-forwarded-for"]);
+        body.sieve(|name| name != "x-forwarded-for");
+        assert!(next(&mut body).await.unwrap().unwrap().is_data());
+        let trailers = next(&mut body)
+            .await
+            .unwrap()
+            .unwrap()
+            .into_trailers()
+            .unwrap();
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-late"]);
     }
 }

@@ -253,3 +253,48 @@ impl Drop for Context {
         self.log(status, took);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(RefCell<Vec<(StatusCode, HeaderMap)>>);
+
+    impl Early for Heard {
+        fn send(&self, status: StatusCode, headers: HeaderMap) -> bool {
+            self.0.borrow_mut().push((status, headers));
+            true
+        }
+    }
+
+    #[test]
+    fn hints_reach_the_client_without_what_is_not_for_it() {
+        let heard = Rc::new(Heard::default());
+        let hints = Hints(Some(Rc::clone(&heard) as Rc<dyn Early>));
+        let mut sent = HeaderMap::new();
+        for (name, value) in [
+            ("link", "</a.css>; rel=preload"),
+            ("link", "</b.js>; rel=preload"),
+            ("connection", "close"),
+            ("set-cookie", "a=b"),
+            ("x-internal", "1"),
+        ] {
+            sent.append(name, HeaderValue::from_static(value));
+        }
+        assert!(hints.send(StatusCode::EARLY_HINTS, &sent));
+        // Nothing is left to say.
+        assert!(!hints.send(StatusCode::EARLY_HINTS, &HeaderMap::new()));
+        assert!(!Hints::default().send(StatusCode::EARLY_HINTS, &sent));
+        let heard = heard.0.borrow();
+        let [(_, headers)] = &heard[..] else {
+            panic!("{heard:?}");
+        };
+        assert_eq!(
+            (headers.len(), headers.get_all("link").iter().count()),
+            (2, 2)
+        );
+    }
+}

@@ -17,7 +17,7 @@ use super::normalize::{self, Hops};
 use super::outbound::{Outbound, Stream};
 use super::reject::Reject;
 use super::worker::Worker;
-use super::{cached, cors, edge, own, respond, trust};
+use super::{cached, claims, cors, edge, own, respond, trust};
 
 /// Takes one request from its head to its answer.
 pub(super) async fn handle(
@@ -133,6 +133,8 @@ fn admit(route: &Route, version: Version, mut body: Inbound) -> Result<Inbound, 
             _ => Ok(Inbound::empty()),
         };
     }
+    // What may not stand in a head may not come after it either: some servers join the two.
+    body.sieve(|name| claims::may_pass(name, false, false));
     match body.limit(route.max_body) {
         Ok(()) => Ok(body),
         Err(_too_large) => Err(Reject::BodyTooLarge),

@@ -21,6 +21,10 @@ use super::context::{Context, End};
 
 /// Where the bytes of an answer come from.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one; a box would cost each answer an allocation"
+)]
 pub(super) enum Stream {
     /// There are none.
     Empty,

@@ -117,7 +117,7 @@ impl Reject {
     /// did not come as it should.
     pub(super) fn is_of_framing(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Fault(_) => true,
+            Self::Malformed(_) | Self::Fault(_) | Self::BodyTooLarge => true,
             Self::Exchange(error) => matches!(error.fault, upstream::Fault::Client(_)),
             _ => false,
         }

@@ -71,10 +71,8 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if matches!(reject, Reject::NotAllowed) {
         headers.insert(ALLOW, own::METHODS);
     }
-    let unwanted = reject.is_of_framing() || status == StatusCode::PAYLOAD_TOO_LARGE;
-    if unwanted && context.request.version <= Version::HTTP_11 {
-        // Whoever sends one ambiguous request is not listened to for a second one, and what is left of
-        // too large a body is not read.
+    if reject.is_of_framing() && context.request.version <= Version::HTTP_11 {
+        // What follows on the connection cannot be trusted, or is not wanted.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(edge) = context.edge() {

@@ -202,3 +202,63 @@ async fn hsts_is_said_over_tls_only() {
     let plain = gate.get("/q").await.expect(200);
     assert_eq!(plain.header("strict-transport-security"), None);
 }
+
+#[tokio::test]
+async fn early_hints_reach_the_client_without_what_is_not_for_it() {
+    let origin = Origin::start("a").await.on("/p", |_| {
+        Reply::raw(
+            "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nset-cookie: a=b\r\n\r\n\
+             HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        )
+    });
+    for config in [Config::to(&[&origin]), Config::cached(&[&origin])] {
+        let gate = Gate::start(&config).await;
+        let mut client = gate.begin(&Request::get("/p")).await;
+        let hint = client.head().await.expect(103);
+        assert_eq!(hint.all("link"), ["</a.css>; rel=preload"]);
+        assert_eq!(hint.header("set-cookie"), None);
+        assert_eq!(client.answer().await.expect(200).text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_route_takes_the_upgrades_that_it_names() {
+    let origin = Origin::start("a")
+        .await
+        .on("*", |seen| match seen.header("upgrade") {
+            Some(protocol) => Reply::new(101)
+                .header("connection", "upgrade")
+                .header("upgrade", protocol)
+                .then("hello")
+                .close(),
+            None => Reply::ok("plain"),
+        });
+    let config = Config::new()
+        .upstream("shop", &[&origin], "")
+        .route("default", "path: /default", "upstream: shop")
+        .route("none", "path: /none", "upstream: shop, upgrades: []")
+        .route(
+            "named",
+            "path: /named",
+            "upstream: shop, cache: {}, upgrades: [chat]",
+        );
+    let gate = Gate::start(&config).await;
+
+    for (path, protocol, taken) in [
+        ("/default", "chat", false),
+        ("/none", "chat", false),
+        ("/named", "chat", true),
+        ("/named", "websocket", false),
+    ] {
+        let request = Request::get(path)
+            .header("connection", "upgrade")
+            .header("upgrade", protocol);
+        let mut client = gate.begin(&request).await;
+        if taken {
+            client.head().await.expect(101);
+            assert_eq!(client.until_closed().await, b"hello");
+        } else {
+            assert_eq!(client.answer().await.expect(200).text(), "plain", "{path}");
+        }
+    }
+}

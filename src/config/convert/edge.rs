@@ -12,7 +12,8 @@ use crate::config::raw;
 use crate::config::units::ByteSize;
 
 impl Cx<'_> {
-    pub(super) fn limits(self, raw: &raw::Limits, at: At<'_>) -> Limits {
+    pub(super) fn limits(self, raw: raw::Limits, at: At<'_>) -> Limits {
+        let heads = self.head_limits(&raw, at);
         let raw::Limits {
             connections,
             connections_per_address,
@@ -24,15 +25,12 @@ impl Cx<'_> {
             requests_per_connection: _,
         } = raw;
         Limits {
-            heads: self.head_limits(raw, at),
-            connections: self.connection_limits(connections, connections_per_address, at),
+            heads,
+            connections: self.connection_limits(&connections, &connections_per_address, at),
             body: self
-                .body_limit(at, "body", body)
+                .body_limit(at, "body", &body)
                 .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
-            http2: match &http2.0 {
-                Some(typed) => self.http2_limits(typed, at.field("http2")),
-                None => self.http2_limits(&raw::Http2Limits::default(), at.field("http2")),
-            },
+            http2: self.http2_limits(&http2.0.unwrap_or_default(), at.field("http2")),
         }
     }
 

@@ -336,29 +336,22 @@ fn own_port() -> NonZeroU16 {
     NonZeroU16::new(443).unwrap_or(NonZeroU16::MIN)
 }
 
-/// A protocol of the `Upgrade` field (RFC 9110 section 7.8), with or without its version.
+/// A protocol of the `Upgrade` field (RFC 9110 section 7.8), without a version.
 fn protocol(typed: &str) -> Result<Arc<str>, Fault> {
     let shown = quotable(typed);
-    let token = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    };
-    let (name, version) = match typed.split_once('/') {
-        Some((name, version)) => (name, Some(version)),
-        None => (typed, None),
-    };
-    if !token(name) || !version.is_none_or(token) {
-        let message = format!("`{shown}` cannot be the name of a protocol");
-        return Err(Fault::new(message, "such as `websocket`"));
-    }
     let lower = typed.to_ascii_lowercase();
-    if lower == "h2c" || lower == "tls" || name.eq_ignore_ascii_case("http") {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let name = lower.split('/').next().unwrap_or_default();
+    if matches!(name, "h2c" | "h2" | "http" | "tls") {
         let message = format!("`{shown}` would change what speaks HTTP, and is never taken");
+        let hint = "clients speak HTTP/2 by TLS or with prior knowledge";
+        return Err(Fault::new(message, hint));
+    }
+    if lower.is_empty() || !lower.bytes().all(fits) {
+        let message = format!("`{shown}` cannot be the name of a protocol");
         return Err(Fault::new(
             message,
-            "clients speak HTTP/2 by TLS or with prior knowledge",
+            "such as `websocket`, without a version",
         ));
     }
     Ok(Arc::from(lower))

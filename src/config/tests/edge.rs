@@ -301,6 +301,10 @@ fn what_a_route_says_wrongly_about_its_edge_is_told() {
             "HTTP/2.0 | `HTTP/2.0` would change what speaks HTTP, and is never taken",
         ),
         (
+            "upstream: a, upgrades: [chat/2]",
+            "chat/2 | `chat/2` cannot be the name of a protocol",
+        ),
+        (
             "upstream: a, upgrades: [websocket, WebSocket]",
             "WebSocket | the protocol `websocket` is given twice",
         ),
