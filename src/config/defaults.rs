@@ -38,6 +38,30 @@ pub(crate) const UPSTREAM_BODY_IDLE: Duration = Duration::from_secs(30);
 /// Below the 60 s after which common servers close, so that they rarely close on a request.
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(50);
 
+pub(crate) const INDEX: &str = "index.html";
+
+pub(crate) const COMPRESS_MIN_SIZE: ByteSize = ByteSize(1 << 10);
+/// What shrinks: texts, and the few binary formats that are not compressed already.
+pub(crate) const COMPRESS_TYPES: &[&str] = &[
+    "text/*",
+    "*+json",
+    "*+xml",
+    "*+text",
+    "application/json",
+    "application/javascript",
+    "application/x-javascript",
+    "application/xml",
+    "application/x-ndjson",
+    "application/graphql",
+    "application/wasm",
+    "application/vnd.ms-fontobject",
+    "font/ttf",
+    "font/otf",
+    "image/bmp",
+    "image/vnd.microsoft.icon",
+    "image/x-icon",
+];
+
 /// One worker a core, or one where the number of cores cannot be learnt.
 pub(crate) fn workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)

@@ -301,6 +301,7 @@ impl ListenerCells {
 pub struct WorkerCells {
     closed: Tally<{ CloseReason::COUNT }>,
     rejects: Tally<{ RejectReason::COUNT }>,
+    files_refused: Counter,
 }
 
 impl WorkerCells {
@@ -316,6 +317,12 @@ impl WorkerCells {
         self.rejects.count(reason as usize);
     }
 
+    /// A request for a file was refused because the disk was behind.
+    #[inline]
+    pub fn file_refused(&self) {
+        self.files_refused.add(1);
+    }
+
     pub(super) fn collect(workers: &PerWorker<Self>, sink: &mut Sink) {
         for reason in CloseReason::ALL {
             let total = workers.sum(|cells| cells.closed.value(*reason as usize));
@@ -325,5 +332,7 @@ impl WorkerCells {
             let total = workers.sum(|cells| cells.rejects.value(*reason as usize));
             sink.put_count(Name::Rejects, &[reason.as_str()], total);
         }
+        let refused = workers.sum(|cells| cells.files_refused.value());
+        sink.put_count(Name::FilesRefused, &[], refused);
     }
 }

@@ -99,6 +99,8 @@ families! {
         "Connections of clients that ended, by why."
     Rejects Counter "headgate_rejects_total" ["reason"]
         "Requests that Headgate answered itself with an error, by why."
+    FilesRefused Counter "headgate_files_refused_total" []
+        "Requests for files that were refused because the disk was behind."
     ConfigLastReloadSuccessful Gauge "headgate_config_last_reload_successful" []
         "1 if the last attempt to load the configuration succeeded."
     ConfigLastReloadSuccessTimestamp Gauge "headgate_config_last_reload_success_timestamp_seconds" []

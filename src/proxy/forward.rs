@@ -1,6 +1,6 @@
 //! Station 6: pick an endpoint, exchange, report, maybe again.
 //!
-//! `handle` asks `upstream` for the upstream, or the shard, before the cache is asked, since it is a
+//! `handle` asks `shard` for the shard before the cache is asked, since it is a
 //! part of the cache's key; it calls `straight` for a request that no cache concerns; `cached` sends its fetches with
 //! `send`. Rules of trying again, each at most once:
 //!
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::balancer::{EndpointId, Picked};
 use crate::body::Inbound;
-use crate::config::model::{Target, UpstreamId};
+use crate::config::model::{ShardMapId, UpstreamId};
 use crate::metrics::ProxyError;
 use crate::router;
 use crate::shard::KeySource;
@@ -61,24 +61,21 @@ pub(super) struct Sent {
     pub(super) sticky: Option<HeaderValue>,
 }
 
-/// Which upstream has what a request is for.
+/// Which upstream of a sharded route has what a request is for.
 ///
 /// # Errors
 /// `ShardKey` when the request has no usable one.
-pub(super) fn upstream(
+pub(super) fn shard(
     context: &Context,
-    target: Target,
+    map: ShardMapId,
     found: &router::Found,
 ) -> Result<UpstreamId, Reject> {
     let (snapshot, request) = (&context.view.snapshot, &context.request);
-    match target {
-        Target::Upstream(upstream) => Ok(upstream),
-        Target::ShardMap(map) => Ok(snapshot.shard_maps[map.0].shard(&KeySource {
-            capture: &|name| snapshot.table.capture(found, request.uri.path(), name),
-            headers: &request.headers,
-            query: request.uri.query(),
-        })?),
-    }
+    Ok(snapshot.shard_maps[map.0].shard(&KeySource {
+        capture: &|name| snapshot.table.capture(found, request.uri.path(), name),
+        headers: &request.headers,
+        query: request.uri.query(),
+    })?)
 }
 
 impl Order {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use http::{Request, Response};
 
 use crate::body::Inbound;
+use crate::config::model::Target;
 use crate::router;
 use crate::wire::{Early, Fault, Peer};
 
@@ -13,7 +14,7 @@ use super::forward::{self, Order};
 use super::outbound::{Outbound, Stream};
 use super::reject::Reject;
 use super::worker::Worker;
-use super::{cached, normalize, respond};
+use super::{cached, normalize, respond, static_files};
 
 /// Takes one request from its head to its answer.
 pub(super) async fn handle(
@@ -57,7 +58,11 @@ async fn road(context: &mut Context, body: Inbound) -> Result<Response<Stream>, 
     context.enter(found.route);
     let route = &view.snapshot.routes[found.route.0];
 
-    let upstream = forward::upstream(context, route.target, &found)?;
+    let upstream = match &route.target {
+        Target::Upstream(upstream) => *upstream,
+        Target::ShardMap(map) => forward::shard(context, *map, &found)?,
+        Target::Files(site) => return static_files::serve(context, site).await,
+    };
     match &route.cache {
         None => forward::straight(context, &Order::new(context, upstream), body).await,
         Some(rule) => cached::look_up(context, rule, host, upstream, body).await,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! handle -> normalize -> router -> shard -> cache -> forward -> respond
+//!                               -> static_files ------------>
 //! ```
 //!
 //! `handle` is the road: each station is one call that passes the request on or ends it with a
@@ -19,6 +20,7 @@ mod normalize;
 mod outbound;
 mod reject;
 mod respond;
+mod static_files;
 mod worker;
 
 pub use outbound::Outbound;

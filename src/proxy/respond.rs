@@ -5,13 +5,16 @@
 //! log has.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SET_COOKIE};
-use http::{Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SET_COOKIE};
+use http::response::Parts;
+use http::{Method, Response, StatusCode};
 use serde::Serialize;
+
+use crate::encode::{self, Verdict};
 
 use super::context::{Context, End};
 use super::headers;
-use super::outbound::{Outbound, Stream};
+use super::outbound::{Encoded, Outbound, Stream};
 use super::reject::Reject;
 
 /// Sends what the road found.
@@ -23,7 +26,45 @@ pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Res
         head.headers.append(SET_COOKIE, cookie);
     }
     context.status = Some(head.status);
+    let stream = compressed(&context, &mut head, stream);
     Response::from_parts(head, Outbound::new(stream, context))
+}
+
+/// The body as the route and the client want it, after the cache: what is stored is not compressed.
+fn compressed(context: &Context, head: &mut Parts, stream: Stream) -> Stream {
+    let routes = &context.view.snapshot.routes;
+    let Some(rule) = context
+        .route
+        .and_then(|route| routes[route.0].compress.as_ref())
+    else {
+        return stream;
+    };
+    let is_head = context.request.method == Method::HEAD;
+    let length = if is_head { None } else { stream.length() };
+    let subject = encode::Subject {
+        rule,
+        request: &context.request.headers,
+        status: head.status,
+        length,
+    };
+    let mut verdict = encode::judge(&subject, &head.headers);
+    let mut stream = stream;
+    if let Verdict::Coded(coding) = verdict
+        && !is_head
+    {
+        match encode::Stream::new(coding, rule.level, length) {
+            Ok(encoder) => {
+                let source = stream;
+                stream = Stream::Encoded(Box::new(Encoded { source, encoder }));
+            }
+            Err(error) => {
+                tracing::warn!(request_id = %context.id, %error, "an answer is not compressed");
+                verdict = Verdict::Plain;
+            }
+        }
+    }
+    encode::mark(verdict, &mut head.headers);
+    stream
 }
 
 /// Tells the client why there is no answer.
@@ -62,6 +103,10 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let seconds = HeaderValue::from(fastrand::u16(1..=5));
         headers.insert(http::header::RETRY_AFTER, seconds);
+    }
+    if let Reject::NotAllowed(methods) = reject {
+        let methods = HeaderValue::from_static(methods);
+        response.headers_mut().insert(ALLOW, methods);
     }
     let id = response.body().id();
     response

@@ -20,6 +20,7 @@ fn route(name: &str, path: PathPattern) -> Route {
             query: Vec::new(),
         },
         target: Target::Upstream(UpstreamId(0)),
+        compress: None,
         cache: None,
     }
 }

@@ -63,8 +63,9 @@ pub fn compile(
         .iter()
         .map(|route| Route {
             name: Arc::clone(&route.name),
-            target: route.target,
+            target: route.target.clone(),
             cache: route.cache.clone(),
+            compress: route.compress.clone(),
             metrics: live.metrics.route(&route.name),
         })
         .collect();

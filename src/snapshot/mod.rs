@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::balancer::{Endpoint, EndpointId, Pool};
-use crate::config::model::{self, CacheRule, Target};
+use crate::config::model::{self, CacheRule, Compress, Target};
 use crate::metrics::{self, ProxyError};
 use crate::{router, shard, upstream};
 
@@ -48,6 +48,8 @@ pub struct Route {
     pub target: Target,
     /// How it caches, if it does.
     pub cache: Option<CacheRule>,
+    /// How its answers are compressed, if they are.
+    pub compress: Option<Compress>,
     /// Its counters.
     pub metrics: Arc<metrics::Route>,
 }

@@ -27,6 +27,9 @@ pub(super) struct Targets<'a> {
     pub(super) shard_maps: &'a [ShardMap],
 }
 
+/// The keys of a route that say where its requests go; it has one of them.
+const TARGETS: [&str; 3] = ["upstream", "shard_map", "files"];
+
 /// RFC 9110 caps what a cache must count at 2^31 seconds.
 const MAX_TTL: std::time::Duration = std::time::Duration::from_secs(1 << 31);
 
@@ -66,7 +69,9 @@ impl Cx<'_> {
             matches,
             upstream,
             shard_map,
+            files,
             cache,
+            compress,
         } = raw;
         match &name.0 {
             Some(name) => self.name(place_of(at), "a route", name),
@@ -75,6 +80,11 @@ impl Cx<'_> {
         let name: Arc<str> = Arc::from(name.0.unwrap_or_default());
         let matches = self.matches(matches.0.unwrap_or_default(), at.field("match"));
         let target = self.target(&name, upstream, shard_map, at, targets);
+        let files = files
+            .0
+            .map(|files| Target::Files(Arc::new(self.files(files, at.field("files")))));
+        self.no_cache_of_files(at);
+        let target = target.or(files);
         if let Some(Target::ShardMap(id)) = target
             && !(at.has("match") && at.field("match").holds_error(self.report))
         {
@@ -87,6 +97,9 @@ impl Cx<'_> {
             cache: cache
                 .0
                 .map(|cache| self.cache_rule(&cache, at.field("cache"))),
+            compress: compress
+                .0
+                .map(|compress| self.compress(compress, at.field("compress"))),
         }
     }
 
@@ -103,22 +116,25 @@ impl Cx<'_> {
         } else {
             format!("the route `{}`", quotable(name))
         };
-        if at.has("upstream") && at.has("shard_map") {
-            let message = format!("{route} has both `upstream` and `shard_map`");
-            self.report.push(
-                Problem::error(at.key_span("shard_map"), message)
-                    .and(at.key_span("upstream"), "`upstream` is given here")
-                    .hint("a route has one target: keep one of them"),
-            );
-        }
-        let misspelt = |key| self.report.is_misspelt(at.node.span.start, key);
-        if !at.has("upstream")
-            && !at.has("shard_map")
-            && !misspelt("upstream")
-            && !misspelt("shard_map")
-        {
-            let hint = "add `upstream: NAME` or `shard_map: NAME`";
-            self.error(place_of(at), format!("{route} leads nowhere"), hint);
+        let mut given = TARGETS.into_iter().filter(|key| at.has(key));
+        match (given.next(), given.next()) {
+            (Some(first), Some(second)) => {
+                let message = format!("{route} has both `{first}` and `{second}`");
+                self.report.push(
+                    Problem::error(at.key_span(second), message)
+                        .and(at.key_span(first), "its first target")
+                        .hint("a route has one target: keep one of them"),
+                );
+            }
+            (None, _)
+                if !TARGETS
+                    .iter()
+                    .any(|key| self.report.is_misspelt(at.node.span.start, key)) =>
+            {
+                let hint = "add `upstream: NAME`, `shard_map: NAME` or `files: { root: FOLDER }`";
+                self.error(place_of(at), format!("{route} leads nowhere"), hint);
+            }
+            (Some(_), None) | (None, _) => {}
         }
         let upstream = upstream
             .0

@@ -5,6 +5,9 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod compress;
+mod files;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,6 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::ByteSize;
+
+pub use compress::{Coding, Compress, Level, TypePattern};
+pub use files::Files;
 
 /// One whole configuration, proven consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -325,6 +331,8 @@ pub struct Route {
     pub target: Target,
     /// Caching, opted into by `cache: {}`.
     pub cache: Option<CacheRule>,
+    /// Compression of answers, opted into by `compress: {}`.
+    pub compress: Option<Compress>,
 }
 
 /// Which requests a route takes. All parts must hold.
@@ -387,12 +395,14 @@ pub enum ValuePattern {
 }
 
 /// Where a route's requests go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `upstream: NAME`.
     Upstream(UpstreamId),
     /// `shard_map: NAME`.
     ShardMap(ShardMapId),
+    /// `files: { root: FOLDER }`.
+    Files(Arc<Files>),
 }
 
 /// What a caching route adds to the RFCs.
