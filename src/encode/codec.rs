@@ -2,11 +2,11 @@
 //!
 //! `stream` feeds slices in and takes bytes out. What an answer costs while it is compressed:
 //!
-//! | coding | window  | fast, balanced, small (the library's own level) | memory per answer |
-//! |--------|---------|--------------------------------------------------|-------------------|
-//! | `zstd` | 512 KiB | 1, 3, 6                                          | at most 2.5 MiB   |
-//! | `br`   | 256 KiB | 2, 4, 5                                          | at most 2.5 MiB   |
-//! | `gzip` | 32 KiB  | 1, 5, 7                                          | at most 0.5 MiB   |
+//! | coding | window  | fast, balanced, small (the library's own level) | memory per answer   |
+//! |--------|---------|--------------------------------------------------|---------------------|
+//! | `zstd` | 512 KiB | 1, 3, 6                                          | at most 2.5 MiB     |
+//! | `br`   | 128 KiB | 2, 4, 5                                          | 2, 3 or 3.5 MiB     |
+//! | `gzip` | 32 KiB  | 1, 5, 7                                          | at most 0.5 MiB     |
 //!
 //! Browsers need read no window above 8 MiB (RFC 9659); these are far below, since what a window costs
 //! counts once per answer in flight. Invariant: what was pushed and flushed can be decoded from what
@@ -26,7 +26,9 @@ use crate::config::model::{Coding, Level};
 
 /// Logarithms of the windows.
 const ZSTD_WINDOW: u32 = 19;
-const BROTLI_WINDOW: i32 = 18;
+/// Logarithm of the entries of zstd's tables, which higher levels would make larger.
+const ZSTD_TABLES: u32 = 17;
+const BROTLI_WINDOW: i32 = 17;
 /// Room that a step of an algorithm is given for what comes out of it.
 const STEP: usize = 8 << 10;
 
@@ -39,7 +41,7 @@ pub(super) struct Codec {
 enum Algorithm {
     Zstd(CCtx<'static>),
     Brotli(Box<CompressorWriter<Vec<u8>>>),
-    Gzip(GzEncoder<Vec<u8>>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
     Finished,
 }
 
@@ -55,13 +57,28 @@ impl Codec {
                     Level::Balanced => 5,
                     Level::Small => 7,
                 });
-                Algorithm::Gzip(GzEncoder::new(Vec::new(), level))
+                Algorithm::Gzip(Box::new(GzEncoder::new(Vec::new(), level)))
             }
         };
         Ok(Self {
             algorithm,
             out: Vec::new(),
         })
+    }
+
+    /// Bytes of memory that a compressor may come to hold: the table above, and less for a body that
+    /// is known to be small.
+    pub(super) fn cost(coding: Coding, level: Level, length: Option<u64>) -> usize {
+        let (least, most) = match (coding, level) {
+            (Coding::Zstd, _) => (512 << 10, 2560 << 10),
+            (Coding::Brotli, Level::Fast) => (1 << 20, 2 << 20),
+            (Coding::Brotli, Level::Balanced) => (1 << 20, 3 << 20),
+            (Coding::Brotli, Level::Small) => (1 << 20, 3584 << 10),
+            (Coding::Gzip, _) => (512 << 10, 512 << 10),
+        };
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        let tables = length.unwrap_or(usize::MAX).saturating_mul(8);
+        tables.saturating_add(least).min(most)
     }
 
     /// Takes bytes in; something may come out.
@@ -143,20 +160,20 @@ fn zstd(level: Level, length: Option<u64>) -> io::Result<CCtx<'static>> {
         Level::Balanced => 3,
         Level::Small => 6,
     };
+    // Bodies that fit need no more of a window than they have bytes, and no more of a table.
+    let bits = length.map_or(u64::BITS, |length| {
+        u64::BITS.saturating_sub(length.leading_zeros())
+    });
+    let window = bits.clamp(10, ZSTD_WINDOW);
     for parameter in [
         CParameter::CompressionLevel(level),
-        CParameter::WindowLog(ZSTD_WINDOW),
+        CParameter::WindowLog(window),
+        CParameter::HashLog(ZSTD_TABLES.min(window)),
+        CParameter::ChainLog(ZSTD_TABLES.min(window)),
         // A body's length is a hint here, and is stated nowhere: it may yet turn out wrong.
         CParameter::ContentSizeFlag(false),
     ] {
         context.set_parameter(parameter).map_err(zstd_error)?;
-    }
-    if let Some(length) = length.filter(|length| *length < 1 << ZSTD_WINDOW) {
-        // Bodies that fit need no more of a window than they have bytes.
-        let window = u64::BITS.saturating_sub(length.leading_zeros()).max(10);
-        context
-            .set_parameter(CParameter::WindowLog(window.min(ZSTD_WINDOW)))
-            .map_err(zstd_error)?;
     }
     Ok(context)
 }
@@ -343,16 +360,24 @@ pub(super) mod tests {
                 )
                 .unwrap();
             }
-            assert!(context.sizeof() <= 2560 << 10, "{}", context.sizeof());
+            let (used, most) = (context.sizeof(), Codec::cost(Coding::Zstd, level, None));
+            assert!(used <= most, "{level:?}: {used} of {most}");
         }
-        let mut context = zstd(Level::Balanced, Some(2000)).unwrap();
-        run(
-            &mut context,
-            &mut Vec::new(),
-            &text[..2000],
-            ZSTD_EndDirective::ZSTD_e_end,
-        )
-        .unwrap();
-        assert!(context.sizeof() <= 400 << 10, "{}", context.sizeof());
+        for length in [100, 2000, 20_000, 65_536, 200_000, 524_287, 524_288] {
+            let hint = Some(length as u64);
+            let mut context = zstd(Level::Balanced, hint).unwrap();
+            for piece in text[..length].chunks(16 << 10) {
+                run(
+                    &mut context,
+                    &mut Vec::new(),
+                    piece,
+                    ZSTD_EndDirective::ZSTD_e_continue,
+                )
+                .unwrap();
+            }
+            let most = Codec::cost(Coding::Zstd, Level::Balanced, hint);
+            let used = context.sizeof();
+            assert!(used <= most, "{length}: {used} of {most}");
+        }
     }
 }

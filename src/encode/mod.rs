@@ -5,6 +5,7 @@
 //! judge    whether this answer is compressed, and what its head then says
 //! stream   the body: at most a slice of work at a time, flushed when the source pauses
 //! codec    the three algorithms, with their bounds on memory
+//! budget   what all that a worker compresses at a time may hold
 //! ```
 //!
 //! `proxy::respond` asks `judge` after the cache, so that the cache holds what the upstream sent, and
@@ -13,10 +14,12 @@
 //! compression (lengths, strong validators, digests) does not go out with the bytes after it.
 
 mod accept;
+mod budget;
 mod codec;
 mod judge;
 mod stream;
 
 pub use accept::{Accepted, accepted};
+pub use budget::Budget;
 pub use judge::{Subject, Verdict, judge, mark};
 pub use stream::{EncodeError, Polled, Stream};

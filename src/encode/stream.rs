@@ -14,6 +14,7 @@ use http_body::Frame;
 
 use crate::config::model::{Coding, Level};
 
+use super::budget::{Budget, Room};
 use super::codec::Codec;
 
 /// Most that one poll takes in: a millisecond's work at worst.
@@ -41,6 +42,8 @@ pub struct Stream {
     /// Compressed, and perhaps still within the codec.
     unflushed: bool,
     stage: Stage,
+    /// The memory of the codec; given back with it.
+    room: Option<Room>,
 }
 
 #[derive(Debug)]
@@ -58,9 +61,17 @@ impl Stream {
     /// Compresses into `coding`. `length` is that of the source, where it is known.
     ///
     /// # Errors
-    /// When there is no memory for it.
-    pub fn new(coding: Coding, level: Level, length: Option<u64>) -> io::Result<Self> {
+    /// When there is no room for it in the budget, or no memory at all.
+    pub fn new(
+        budget: &Budget,
+        coding: Coding,
+        level: Level,
+        length: Option<u64>,
+    ) -> io::Result<Self> {
+        let room = budget.reserve(Codec::cost(coding, level, length));
+        let room = room.ok_or_else(|| io::Error::other("too much is being compressed"))?;
         Ok(Self {
+            room: Some(room),
             codec: Codec::new(coding, level, length)?,
             input: Bytes::new(),
             unflushed: false,
@@ -116,6 +127,7 @@ impl Stream {
                     if let Err(error) = self.codec.finish() {
                         return self.fail(EncodeError::Codec(error));
                     }
+                    self.room = None;
                     self.stage = trailers.map_or(Stage::Over, Stage::Trailers);
                     if self.codec.ready() > 0 {
                         return self.data();
@@ -190,7 +202,7 @@ mod tests {
     impl Run {
         fn new(coding: Coding, script: impl IntoIterator<Item = Given>) -> Self {
             Self {
-                stream: Stream::new(coding, Level::Balanced, None).unwrap(),
+                stream: Stream::new(&Budget::default(), coding, Level::Balanced, None).unwrap(),
                 script: script.into_iter().collect(),
                 wakes: Arc::default(),
                 asked: 0,
@@ -246,7 +258,7 @@ mod tests {
             match run.poll() {
                 Poll::Pending => {}
                 Poll::Ready(Some(Ok(_))) => continue,
-                other => panic!("{other:?}"),
+                other @ Poll::Ready(_) => panic!("{other:?}"),
             }
             assert_eq!(run.asked, 1, "the source is not asked while bytes wait");
             assert!(run.wakes.0.load(SeqCst) > 0 && turn < 10);
@@ -295,5 +307,22 @@ mod tests {
             }
             assert_eq!(decoded(coding, &coded), text, "{coding:?}");
         }
+    }
+
+    #[test]
+    fn the_room_is_given_back_at_the_end_and_when_a_client_leaves() {
+        let budget = Budget::default();
+        let new = || Stream::new(&budget, Coding::Brotli, Level::Small, None);
+        let mut all: Vec<Stream> = std::iter::from_fn(|| new().ok()).collect();
+        assert!(all.len() > 30, "{}", all.len());
+        let mut task = Context::from_waker(Waker::noop());
+        let end = |_: &mut Context<'_>| -> Given { Poll::Ready(None) };
+        drop(all[0].poll(&mut task, end));
+        assert!(all[0].is_end());
+        let another = new().unwrap();
+        assert!(new().is_err());
+        drop(another);
+        all.pop();
+        assert!(new().is_ok());
     }
 }

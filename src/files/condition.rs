@@ -136,7 +136,7 @@ mod tests {
     fn file(tag: &str) -> Validators {
         Validators {
             tag: tag.to_owned(),
-            modified: Some(UNIX_EPOCH + Duration::from_secs(784_111_777)),
+            modified: UNIX_EPOCH.checked_add(Duration::from_secs(784_111_777)),
             is_settled: true,
         }
     }

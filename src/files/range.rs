@@ -267,7 +267,10 @@ mod tests {
                 "{field} {length}"
             );
             assert!(
-                parts.windows(2).all(|w| w[0].1 < w[1].0),
+                parts
+                    .iter()
+                    .zip(parts.iter().skip(1))
+                    .all(|(a, b)| a.1 < b.0),
                 "{field} {length}"
             );
         }

@@ -302,6 +302,7 @@ pub struct WorkerCells {
     closed: Tally<{ CloseReason::COUNT }>,
     rejects: Tally<{ RejectReason::COUNT }>,
     files_refused: Counter,
+    compression_refused: Counter,
 }
 
 impl WorkerCells {
@@ -323,6 +324,12 @@ impl WorkerCells {
         self.files_refused.add(1);
     }
 
+    /// An answer went out plain because too much was being compressed.
+    #[inline]
+    pub fn compression_refused(&self) {
+        self.compression_refused.add(1);
+    }
+
     pub(super) fn collect(workers: &PerWorker<Self>, sink: &mut Sink) {
         for reason in CloseReason::ALL {
             let total = workers.sum(|cells| cells.closed.value(*reason as usize));
@@ -334,5 +341,7 @@ impl WorkerCells {
         }
         let refused = workers.sum(|cells| cells.files_refused.value());
         sink.put_count(Name::FilesRefused, &[], refused);
+        let refused = workers.sum(|cells| cells.compression_refused.value());
+        sink.put_count(Name::CompressionRefused, &[], refused);
     }
 }

@@ -52,13 +52,14 @@ fn compressed(context: &Context, head: &mut Parts, stream: Stream) -> Stream {
     if let Verdict::Coded(coding) = verdict
         && !is_head
     {
-        match encode::Stream::new(coding, rule.level, length) {
+        match encode::Stream::new(&context.worker.compressors, coding, rule.level, length) {
             Ok(encoder) => {
                 let source = stream;
                 stream = Stream::Encoded(Box::new(Encoded { source, encoder }));
             }
             Err(error) => {
-                tracing::warn!(request_id = %context.id, %error, "an answer is not compressed");
+                context.worker.cells().compression_refused();
+                tracing::debug!(request_id = %context.id, %error, "an answer is not compressed");
                 verdict = Verdict::Plain;
             }
         }

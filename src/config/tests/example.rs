@@ -52,8 +52,14 @@ fn the_example_with_everything_switched_on_lacks_only_the_files_it_names() {
     let sticky = "sticky: { key_file: secrets/sticky.key }";
     assert_eq!(
         places,
-        [(certificates, true), (certificates, true), (sticky, true)]
+        [
+            (certificates, true),
+            (certificates, true),
+            (sticky, true),
+            ("root: www", true)
+        ]
     );
+    std::fs::create_dir(folder.path().join("www")).unwrap();
 
     for (file, content) in [
         ("certs/shop.pem", "-"),
