@@ -77,7 +77,7 @@ impl Codec {
             (Coding::Gzip, _) => (512 << 10, 512 << 10),
         };
         let length = length.and_then(|length| usize::try_from(length).ok());
-        let tables = length.unwrap_or(usize::MAX).saturating_mul(8);
+        let tables = length.unwrap_or(usize::MAX).saturating_mul(24);
         tables.saturating_add(least).min(most)
     }
 
@@ -162,7 +162,7 @@ fn zstd(level: Level, length: Option<u64>) -> io::Result<CCtx<'static>> {
     };
     // Bodies that fit need no more of a window than they have bytes, and no more of a table.
     let bits = length.map_or(u64::BITS, |length| {
-        u64::BITS.saturating_sub(length.leading_zeros())
+        u64::BITS.saturating_sub(length.saturating_sub(1).leading_zeros())
     });
     let window = bits.clamp(10, ZSTD_WINDOW);
     for parameter in [
@@ -363,7 +363,9 @@ pub(super) mod tests {
             let (used, most) = (context.sizeof(), Codec::cost(Coding::Zstd, level, None));
             assert!(used <= most, "{level:?}: {used} of {most}");
         }
-        for length in [100, 2000, 20_000, 65_536, 200_000, 524_287, 524_288] {
+        for length in [
+            1, 100, 2000, 20_000, 32_769, 65_536, 65_537, 200_000, 524_288, 1_000_000,
+        ] {
             let hint = Some(length as u64);
             let mut context = zstd(Level::Balanced, hint).unwrap();
             for piece in text[..length].chunks(16 << 10) {

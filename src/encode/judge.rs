@@ -20,10 +20,13 @@ use crate::config::model::{Coding, Compress};
 
 use super::accept::accepted;
 
+/// What the types of gRPC and gRPC-Web begin with.
+const GRPC: &[u8] = b"application/grpc";
+
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
 
 /// Say what the bytes of the body are, and do not hold for others: RFC 9530, and its forerunners.
-const DIGESTS: [HeaderName; 4] = [
+pub(super) const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),
@@ -152,7 +155,11 @@ fn is_listed(rule: &Compress, answer: &HeaderMap) -> bool {
         .next()
         .unwrap_or_default()
         .trim_ascii();
-    rule.types.iter().any(|pattern| pattern.matches(essence))
+    // gRPC has codings of its own, and its clients do not expect this one.
+    let is_grpc = essence
+        .get(..GRPC.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
+    !is_grpc && rule.types.iter().any(|pattern| pattern.matches(essence))
 }
 
 /// Says that the answer depends on `Accept-Encoding`, once.
@@ -191,7 +198,10 @@ mod tests {
         Compress {
             algorithms: vec![Coding::Zstd, Coding::Gzip],
             min_size: ByteSize(100),
-            types: vec![TypePattern::Prefix("text/".into())],
+            types: vec![
+                TypePattern::Prefix("text/".into()),
+                TypePattern::Suffix("+text".into()),
+            ],
             level: Level::Balanced,
         }
     }
@@ -270,6 +280,7 @@ mod tests {
                 vec![TEXT, tag, ("cache-control", "max-age=1, No-Transform")],
             ),
             (200, vec![("content-type", "image/png"), tag]),
+            (200, vec![("content-type", "Application/gRPC+text")]),
             (200, vec![tag]),
         ] {
             let (verdict, head) = judged(status, &[GZIP], &answer);

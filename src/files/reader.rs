@@ -94,8 +94,13 @@ impl Reader {
             if self.pieces.is_empty() {
                 return Poll::Ready(None);
             }
-            if let Err(error) = self.read_ahead() {
-                return Poll::Ready(Some(Err(error)));
+            match self.read_ahead() {
+                Ok(()) if self.reading.is_some() => {}
+                Ok(()) => {
+                    let error = io::Error::other("there is no file to read");
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
     }
