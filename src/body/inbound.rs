@@ -28,17 +28,29 @@ pub enum BodyFault {
 type Source = dyn Body<Data = Bytes, Error = BodyFault> + Unpin;
 
 /// What follows a request's head.
-#[derive(Default)]
 pub struct Inbound {
     source: Option<Box<Source>>,
     tunnel: Option<Box<str>>,
+    left: Left,
+}
+
+/// How many more bytes of a body may come.
+#[derive(Debug, Clone, Copy)]
+enum Left {
+    Bytes(u64),
+    /// More came already.
+    Exceeded,
 }
 
 impl Inbound {
     /// Nothing follows.
     #[must_use]
     pub fn empty() -> Self {
-        Self::default()
+        Self {
+            source: None,
+            tunnel: None,
+            left: Left::Bytes(u64::MAX),
+        }
     }
 
     /// A body.
@@ -46,7 +58,7 @@ impl Inbound {
     pub fn body(source: impl Body<Data = Bytes, Error = BodyFault> + Unpin + 'static) -> Self {
         Self {
             source: Some(Box::new(source)),
-            tunnel: None,
+            ..Self::empty()
         }
     }
 
@@ -61,13 +73,35 @@ impl Inbound {
         Self {
             source: Some(Box::new(source)),
             tunnel: Some(protocol.into()),
+            ..Self::empty()
         }
+    }
+
+    /// Takes no more than `bytes` of a body: one that turns out to be larger ends in `TooLarge`.
+    ///
+    /// # Errors
+    /// `TooLarge` when it says already that it is.
+    pub fn limit(&mut self, bytes: u64) -> Result<(), BodyFault> {
+        let Some(source) = &self.source else {
+            return Ok(());
+        };
+        if source.size_hint().lower() > bytes {
+            return Err(BodyFault::TooLarge);
+        }
+        self.left = Left::Bytes(bytes);
+        Ok(())
     }
 
     /// The protocol that the client offers to go on in.
     #[must_use]
     pub fn offers(&self) -> Option<&str> {
         self.tunnel.as_deref()
+    }
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 
@@ -87,16 +121,31 @@ impl Body for Inbound {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        match &mut self.source {
-            None => Poll::Ready(None),
-            Some(source) => Pin::new(source).poll_frame(cx),
+        let Left::Bytes(left) = self.left else {
+            return Poll::Ready(Some(Err(BodyFault::TooLarge)));
+        };
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(source).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            let Some(rest) = left.checked_sub(data.len() as u64) else {
+                self.left = Left::Exceeded;
+                return Poll::Ready(Some(Err(BodyFault::TooLarge)));
+            };
+            self.left = Left::Bytes(rest);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source
-            .as_ref()
-            .is_none_or(|source| source.is_end_stream())
+        matches!(self.left, Left::Bytes(_))
+            && self
+                .source
+                .as_ref()
+                .is_none_or(|source| source.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -21,6 +21,9 @@ pub(crate) const SHUTDOWN: Duration = Duration::from_secs(30);
 pub(crate) const CACHE_MEMORY: ByteSize = ByteSize(256 << 20);
 const CACHE_MAX_OBJECT: ByteSize = ByteSize(8 << 20);
 
+/// Larger than what people upload, smaller than what fills a disk by accident.
+pub(crate) const BODY_LIMIT: ByteSize = ByteSize(1 << 30);
+
 pub(crate) const WEIGHT: u16 = 1;
 pub(crate) const MAX_IDLE: usize = 256;
 pub(crate) const STICKY_COOKIE: &str = "DAB_ROUTE";

@@ -9,12 +9,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Body as _;
 use tokio::time::Instant;
 
 use crate::body::Inbound;
 use crate::cache::{
-    self, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated, Started, Uncacheable,
-    Waiter,
+    self, Bypass, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated, Started,
+    Uncacheable, Waiter,
 };
 use crate::clock;
 use crate::config::model::{CacheRule, UpstreamId};
@@ -41,6 +42,17 @@ pub(super) async fn look_up(
     upstream: UpstreamId,
     body: Inbound,
 ) -> Result<Response<Stream>, Reject> {
+    if body.offers().is_some() {
+        return forward::straight(context, &Order::new(context, upstream), body).await;
+    }
+    if context.request.method.is_safe() && !body.is_end_stream() {
+        // Over HTTP/2 no field need say that a body follows.
+        context.cache = Some(CacheResult::Bypass);
+        let order = Order::new(context, upstream);
+        let mut answer = forward::straight(context, &order, body).await?;
+        Bypass::RequestBody.annotate(answer.headers_mut());
+        return Ok(answer);
+    }
     let mut failures = 0;
     let mut alone = Refusal {
         reason: Uncacheable::Vary,
@@ -104,7 +116,7 @@ fn find(
     let request = cache::Request {
         source: &context.view.snapshot.upstreams[upstream.0].name,
         method: &context.request.method,
-        scheme: context.peer.scheme(),
+        scheme: context.client.scheme(),
         host: host.as_bytes(),
         path_and_query: context
             .request

@@ -9,18 +9,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::balancer::Endpoint;
 use crate::clock;
-use crate::config::model::RouteId;
+use crate::config::model::{RouteEdge, RouteId};
 use crate::metrics::{CacheResult, ProxyError, RejectReason};
 use crate::upstream::request_body::Transfer;
-use crate::wire::Peer;
+use crate::wire::{Early, Peer};
 
 use super::access_log::{EndedBy, Record, Timings};
+use super::edge::About;
+use super::headers;
+use super::trust::Client;
 use super::worker::{View, Worker};
 
 /// Status of a request whose client left before its answer began.
@@ -32,19 +35,50 @@ pub(super) struct Context {
     pub(super) worker: Rc<Worker>,
     pub(super) view: Rc<View>,
     pub(super) peer: Rc<Peer>,
-    /// The request's head as it came.
+    /// Who sent the request, as far as it can be known.
+    pub(super) client: Client,
+    /// The request's head: past `normalize`, in its one form.
     pub(super) request: Rc<Parts>,
     pub(super) id: Uuid,
     pub(super) began: Instant,
     pub(super) route: Option<RouteId>,
     /// What the cache made of it; none on a route that does not cache.
     pub(super) cache: Option<CacheResult>,
+    /// What endpoints see in place of the client's target.
+    pub(super) rewritten: Option<Uri>,
+    /// Takes informational answers.
+    pub(super) hints: Hints,
     pub(super) exchange: Exchange,
     /// Binds the client to the endpoint that answered.
     pub(super) sticky: Option<HeaderValue>,
     pub(super) status: Option<StatusCode>,
     pub(super) bytes_out: u64,
     pub(super) end: End,
+}
+
+/// Where informational answers go, if the client can read them.
+#[derive(Clone, Default)]
+pub(super) struct Hints(pub(super) Option<Rc<dyn Early>>);
+
+impl Hints {
+    /// Passes on what of an informational answer is for clients; says whether it will be sent.
+    #[expect(
+        dead_code,
+        reason = "exchanges do not hand informational answers on yet"
+    )]
+    pub(super) fn send(&self, status: StatusCode, sent: &HeaderMap) -> bool {
+        let headers = headers::for_early(sent);
+        match &self.0 {
+            Some(early) if !headers.is_empty() => early.send(status, headers),
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Hints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hints").field(&self.0.is_some()).finish()
+    }
 }
 
 /// What talking to endpoints took.
@@ -75,17 +109,26 @@ pub(super) enum End {
 }
 
 impl Context {
-    pub(super) fn begin(worker: Rc<Worker>, peer: Rc<Peer>, request: Parts) -> Box<Self> {
-        let view = worker.view();
-        let id = worker.request_id();
+    pub(super) fn begin(
+        worker: Rc<Worker>,
+        view: Rc<View>,
+        peer: Rc<Peer>,
+        client: Client,
+        request: Parts,
+    ) -> Box<Self> {
+        let told = client.told.as_deref().and_then(|told| told.id);
+        let id = told.unwrap_or_else(|| worker.request_id());
         Box::new(Self {
             view,
             id,
             peer,
+            client,
             request: Rc::new(request),
             began: Instant::now(),
             route: None,
             cache: None,
+            rewritten: None,
+            hints: Hints::default(),
             exchange: Exchange::default(),
             sticky: None,
             status: None,
@@ -93,6 +136,21 @@ impl Context {
             end: End::Open,
             worker,
         })
+    }
+
+    /// What templates may speak of.
+    pub(super) fn about(&self) -> About<'_> {
+        About {
+            request: &self.request,
+            client: &self.client,
+            id: self.id,
+        }
+    }
+
+    /// What the request's route does on its edge, if it has one that does anything.
+    pub(super) fn edge(&self) -> Option<&RouteEdge> {
+        let route = &self.view.snapshot.routes[self.route?.0];
+        route.edge.as_deref()
     }
 
     /// The route was found: from here the request is counted under its name.
@@ -144,7 +202,7 @@ impl Context {
                     .checked_sub(total)
                     .unwrap_or(SystemTime::UNIX_EPOCH),
                 request_id: self.id,
-                client: self.peer.address,
+                client: self.client.address,
                 method: &request.method,
                 host: header(http::header::HOST).unwrap_or_default(),
                 target: request

@@ -1,6 +1,6 @@
 //! Station 6: pick an endpoint, exchange, report, maybe again.
 //!
-//! `handle` asks `shard` for the shard before the cache is asked, since it is a
+//! `handle` asks `upstream` for the upstream, or the shard, before the cache is asked, since it is a
 //! part of the cache's key; it calls `straight` for a request that no cache concerns; `cached` sends its fetches with
 //! `send`. Rules of trying again, each at most once:
 //!
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::balancer::{EndpointId, Picked};
 use crate::body::Inbound;
-use crate::config::model::{ShardMapId, UpstreamId};
+use crate::config::model::{RouteId, Target, UpstreamId};
 use crate::metrics::ProxyError;
 use crate::router;
 use crate::shard::KeySource;
@@ -34,10 +34,12 @@ use crate::upstream::exchange::Reuse;
 use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
 use crate::wire::Peer;
 
-use super::context::{Context, Exchange};
+use super::context::{Context, Exchange, Hints};
+use super::edge;
 use super::headers;
 use super::outbound::Stream;
 use super::reject::Reject;
+use super::trust::Client;
 use super::worker::{View, Worker};
 
 /// Everything that sending a request takes, so that a fetch can outlive the client that caused it.
@@ -46,7 +48,18 @@ pub(super) struct Order {
     pub(super) worker: Rc<Worker>,
     pub(super) view: Rc<View>,
     pub(super) peer: Rc<Peer>,
+    pub(super) client: Client,
     pub(super) request: Rc<Parts>,
+    /// The target that endpoints see.
+    target: Uri,
+    /// The route that the request took.
+    route: Option<RouteId>,
+    /// Takes informational answers.
+    #[expect(
+        dead_code,
+        reason = "exchanges do not hand informational answers on yet"
+    )]
+    pub(super) hints: Hints,
     pub(super) id: Uuid,
     /// When the request came: its first attempt begins with it.
     began: Instant,
@@ -61,21 +74,27 @@ pub(super) struct Sent {
     pub(super) sticky: Option<HeaderValue>,
 }
 
-/// Which upstream of a sharded route has what a request is for.
+/// Which upstream has what a request is for.
 ///
 /// # Errors
 /// `ShardKey` when the request has no usable one.
-pub(super) fn shard(
+pub(super) fn upstream(
     context: &Context,
-    map: ShardMapId,
+    target: &Target,
     found: &router::Found,
 ) -> Result<UpstreamId, Reject> {
     let (snapshot, request) = (&context.view.snapshot, &context.request);
-    Ok(snapshot.shard_maps[map.0].shard(&KeySource {
-        capture: &|name| snapshot.table.capture(found, request.uri.path(), name),
-        headers: &request.headers,
-        query: request.uri.query(),
-    })?)
+    match target {
+        Target::Upstream(upstream) => Ok(*upstream),
+        Target::ShardMap(map) => Ok(snapshot.shard_maps[map.0].shard(&KeySource {
+            capture: &|name| snapshot.table.capture(found, request.uri.path(), name),
+            headers: &request.headers,
+            query: request.uri.query(),
+        })?),
+        Target::Redirect(_) | Target::Respond(_) | Target::Files(_) | Target::Nothing => {
+            Err(Reject::NoRoute)
+        }
+    }
 }
 
 impl Order {
@@ -85,11 +104,38 @@ impl Order {
             worker: Rc::clone(&context.worker),
             view: Rc::clone(&context.view),
             peer: Rc::clone(&context.peer),
+            client: context.client.clone(),
+            target: context
+                .rewritten
+                .as_ref()
+                .unwrap_or(&context.request.uri)
+                .clone(),
+            route: context.route,
+            hints: context.hints.clone(),
             request: Rc::clone(&context.request),
             id: context.id,
             began: context.began,
             upstream,
         }
+    }
+
+    /// The head of a request to an endpoint, but for what depends on the endpoint.
+    fn headers(&self) -> HeaderMap {
+        let snapshot = &self.view.snapshot;
+        let (request, client, id) = (&*self.request, &self.client, self.id);
+        let mut headers = headers::for_upstream(request, &self.peer, client, &snapshot.config, id);
+        let edge = self
+            .route
+            .and_then(|route| snapshot.routes[route.0].edge.as_deref());
+        if let Some(edits) = edge.and_then(|edge| edge.request_headers.as_ref()) {
+            let about = edge::About {
+                request,
+                client,
+                id,
+            };
+            edge::edit(edits, &about, &mut headers);
+        }
+        headers
     }
 }
 
@@ -138,18 +184,14 @@ async fn attempts(
     loop {
         exchange.attempts += 1;
         exchange.endpoint = Some(Arc::clone(picked.in_flight.endpoint()));
-        let mut headers = headers::for_upstream(&order.request, &order.peer, order.id);
+        let mut headers = order.headers();
         edit(&mut headers);
         headers::ensure_host(
             &mut headers,
             order.request.version,
             picked.in_flight.endpoint(),
         );
-        let request = request(
-            &order.request,
-            headers,
-            body.take().unwrap_or(RequestBody::Empty),
-        );
+        let request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
         let target = upstream.target(picked.member);
         let error = match order.worker.pools.exchange(target, request, reuse).await {
             Ok(answer) => {
@@ -237,23 +279,16 @@ fn pick(
 
 fn cookie(order: &Order, upstream: &snapshot::Upstream, picked: &Picked) -> Option<HeaderValue> {
     let sticky = upstream.pool.sticky().filter(|_| picked.tell_client)?;
-    sticky.cookie(picked.member, order.peer.secure).cloned()
+    sticky.cookie(picked.member, order.client.secure).cloned()
 }
 
 /// The client's request in origin form.
-fn request(head: &Parts, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
+fn request(order: &Order, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = origin_form(&head.uri);
+    *request.method_mut() = order.request.method.clone();
+    *request.uri_mut() = order.target.clone();
     *request.headers_mut() = headers;
     request
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    match (uri.authority(), uri.path_and_query()) {
-        (Some(_), Some(target)) => Uri::from(target.clone()),
-        _ => uri.clone(),
-    }
 }
 
 /// The endpoint's answer, without what belongs to its hop.
@@ -264,9 +299,9 @@ fn receive(
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
     headers::for_client(&mut head.headers);
+    headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;
-    headers::sign(&mut head.headers);
     invalidate(order, head.status);
     Response::from_parts(
         head,
@@ -295,7 +330,7 @@ fn invalidate(order: &Order, status: http::StatusCode) {
     let source = &order.view.snapshot.upstreams[order.upstream.0].name;
     order.worker.invalidate(
         source,
-        order.peer.scheme(),
+        order.client.scheme(),
         host.unwrap_or_default(),
         target,
     );

@@ -1,49 +1,113 @@
 //! Which header fields pass through, and which are ours.
 //!
-//! `forward` builds each attempt's request from the client's head with `for_upstream`; `respond`
-//! prepares an answer's head with `for_client`. Invariant: hop-by-hop fields are removed before ours
-//! are added, so no `Connection` option can delete what Headgate says, and no spelling of a
-//! forwarding field gets past it.
+//! `forward` builds each attempt's request from the client's head with `for_upstream`, and prepares an
+//! answer's head with `for_client`. What `Connection` lists was taken away by `normalize` already.
+//! Invariant: hop-by-hop fields are removed before ours are added, so no `Connection` option can
+//! delete what Headgate says, and no spelling of a forwarding field gets past it.
 
 use bytes::Bytes;
 use http::Version;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
+use http::header::{
+    CONNECTION, CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
+    REFERRER_POLICY, VIA,
+};
 use http::request::Parts;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::balancer::Endpoint;
+use crate::config::model::{Config, Forwarding};
 use crate::wire::Peer;
 
+use super::claims;
+use super::forwarded::{self, About};
+use super::normalize;
+use super::trust::Client;
+
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const VIA_US: HeaderValue = HeaderValue::from_static("1.1 headgate");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// How many fields `for_upstream` may add.
-const ADDED: usize = 5;
+const ADDED: usize = 6;
 
 /// The head of a request to an endpoint: the client's fields without those of its own hop and
-/// without any claim about who it is, and then ours.
-pub(super) fn for_upstream(request: &Parts, peer: &Peer, id: Uuid) -> HeaderMap {
+/// without any claim about who it is, and then ours. `Expect` stays: what it asks for is the
+/// endpoint's to grant.
+pub(super) fn for_upstream(
+    request: &Parts,
+    peer: &Peer,
+    client: &Client,
+    config: &Config,
+    id: Uuid,
+) -> HeaderMap {
     let sent = &request.headers;
-    let listed = connection_options(sent);
     let mut headers = HeaderMap::with_capacity(sent.len() + ADDED);
     for (name, value) in sent {
         let text = name.as_str();
-        if is_hop_by_hop(text) || is_claim(text) || is_listed(&listed, text) {
+        if is_hop_by_hop(text) || !claims::may_pass(text, client.is_told(), config.keep_underscores)
+        {
             continue;
         }
         headers.append(name, value.clone());
     }
-    headers.append(X_FORWARDED_FOR, peer.forwarded_for.clone());
-    headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme()));
-    if let Some(host) = sent.get(HOST) {
+    if config.forwarded != Forwarding::Rfc7239 {
+        x_forwarded(&mut headers, sent, peer, client);
+    }
+    if config.forwarded != Forwarding::XForwarded {
+        headers.extend(rfc7239(request, peer, client).map(|value| (FORWARDED, value)));
+    }
+    headers.append(VIA, via(request.version));
+    headers.append(X_REQUEST_ID, id_value(id));
+    headers
+}
+
+fn x_forwarded(headers: &mut HeaderMap, sent: &HeaderMap, peer: &Peer, client: &Client) {
+    let told = client.told.as_deref();
+    let chain = told.and_then(|told| forwarded::write_list(&told.hops));
+    let chain = chain.unwrap_or_else(|| peer.forwarded_for.clone());
+    headers.append(X_FORWARDED_FOR, chain);
+    headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
+    let host = told.and_then(|told| told.host.as_ref());
+    if let Some(host) = host.or_else(|| sent.get(HOST)) {
         headers.append(X_FORWARDED_HOST, host.clone());
     }
-    headers.append(VIA, VIA_US);
-    headers.append(X_REQUEST_ID, id_value(id));
+}
+
+fn rfc7239(request: &Parts, peer: &Peer, client: &Client) -> Option<HeaderValue> {
+    let ours = About {
+        host: normalize::host(request),
+        secure: peer.secure,
+    };
+    let Some(told) = client.told.as_deref() else {
+        return forwarded::write_elements(&[peer.address.ip().to_canonical()], ours, ours);
+    };
+    let host = told.host.as_ref().and_then(|host| host.to_str().ok());
+    let theirs = About {
+        host: host.unwrap_or_default(),
+        secure: client.secure,
+    };
+    forwarded::write_elements(&told.hops, theirs, ours)
+}
+
+/// `Via` names the version in which a message was received (RFC 9110 section 7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_10 => "1.0 headgate",
+        Version::HTTP_2 => "2.0 headgate",
+        _ => "1.1 headgate",
+    })
+}
+
+/// What of an informational answer is for the client: hints, which bind nobody (RFC 8297).
+pub(super) fn for_early(sent: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for name in [LINK, CONTENT_SECURITY_POLICY, REFERRER_POLICY] {
+        for value in sent.get_all(&name) {
+            headers.append(&name, value.clone());
+        }
+    }
     headers
 }
 
@@ -85,43 +149,17 @@ const HOP_BY_HOP: &[&str] = &[
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "expect",
+    "http2-settings",
 ];
 
 fn is_hop_by_hop(name: &str) -> bool {
     HOP_BY_HOP.contains(&name)
 }
 
-/// Whether a field makes a claim about the client that only a trusted proxy may make, in any
-/// spelling: many servers read `_` and `.` as `-`.
-fn is_claim(name: &str) -> bool {
-    let is =
-        |byte: u8, wanted: u8| byte == wanted || (wanted == b'-' && matches!(byte, b'_' | b'.'));
-    let starts = |wanted: &[u8]| {
-        name.len() >= wanted.len()
-            && name
-                .bytes()
-                .zip(wanted)
-                .all(|(byte, wanted)| is(byte, *wanted))
-    };
-    match name.as_bytes().first() {
-        Some(b'x') => {
-            starts(b"x-forwarded")
-                || (starts(b"x-real-ip") && name.len() == 9)
-                || (starts(b"x-request-id") && name.len() == 12)
-                || (starts(b"x-client-ip") && name.len() == 11)
-                || (starts(b"x-cluster-client-ip") && name.len() == 19)
-        }
-        Some(b't') => starts(b"true-client-ip") && name.len() == 14,
-        Some(b'f') => name == "forwarded",
-        _ => false,
-    }
-}
-
 type Options<'a> = SmallVec<[&'a str; 4]>;
 
-/// Fields that `Connection` names, except those that no hop may take away.
-fn connection_options(headers: &HeaderMap) -> Options<'_> {
+/// Fields that `Connection` names, except those that no hop may take away and those that go anyway.
+pub(super) fn connection_options(headers: &HeaderMap) -> Options<'_> {
     headers
         .get_all(CONNECTION)
         .iter()
@@ -130,10 +168,11 @@ fn connection_options(headers: &HeaderMap) -> Options<'_> {
         .map(str::trim)
         .filter(|option| {
             !option.is_empty()
-                && !["close", "keep-alive"]
+                && !option.eq_ignore_ascii_case("close")
+                && !HOP_BY_HOP
                     .iter()
+                    .chain(KEPT)
                     .any(|known| option.eq_ignore_ascii_case(known))
-                && !KEPT.iter().any(|kept| option.eq_ignore_ascii_case(kept))
         })
         .collect()
 }
@@ -141,10 +180,14 @@ fn connection_options(headers: &HeaderMap) -> Options<'_> {
 /// End-to-end whatever `Connection` says: removing them would change what the request means.
 const KEPT: &[&str] = &[
     "host",
+    "expect",
     "content-length",
+    "content-range",
     "content-type",
     "content-encoding",
     "authorization",
+    "range",
+    "location",
     "cookie",
     "set-cookie",
     "cache-control",
@@ -155,12 +198,6 @@ const KEPT: &[&str] = &[
     "date",
 ];
 
-fn is_listed(listed: &Options<'_>, name: &str) -> bool {
-    listed
-        .iter()
-        .any(|option| option.eq_ignore_ascii_case(name))
-}
-
 /// A request id as a field value.
 pub(super) fn id_value(id: Uuid) -> HeaderValue {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -169,9 +206,9 @@ pub(super) fn id_value(id: Uuid) -> HeaderValue {
         .unwrap_or_else(|_impossible| HeaderValue::from_static(""))
 }
 
-/// Adds what Headgate says about an endpoint's answer, whoever reads it.
-pub(super) fn sign(headers: &mut HeaderMap) {
-    headers.append(VIA, VIA_US);
+/// Adds what Headgate says about an endpoint's answer that came in this version, whoever reads it.
+pub(super) fn sign(headers: &mut HeaderMap, version: Version) {
+    headers.append(VIA, via(version));
 }
 
 #[cfg(test)]
@@ -194,21 +231,67 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        for_upstream(&parts, &peer(), Uuid::nil())
+        for_upstream(
+            &parts,
+            &peer(),
+            &client(),
+            &config("x-forwarded"),
+            Uuid::nil(),
+        )
+    }
+
+    fn client() -> Client {
+        Client {
+            address: peer().address,
+            secure: true,
+            told: None,
+        }
+    }
+
+    fn config(forwarded: &str) -> Config {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:0 }}]\nupstreams: {{ a: {{ endpoints: [h:1] }} }}\n\
+             routes: [{{ name: a, match: {{ path_prefix: / }}, upstream: a }}]\nforwarded: {forwarded}\n"
+        );
+        crate::config::parse(&text, std::path::Path::new("x.yaml"))
+            .unwrap()
+            .config
     }
 
     #[test]
-    fn the_hop_and_what_it_lists_stay_behind() {
+    fn the_client_is_named_in_the_fields_that_the_config_chooses() {
+        for (mode, x, rfc) in [
+            ("x-forwarded", true, false),
+            ("rfc7239", false, true),
+            ("both", true, true),
+        ] {
+            let (parts, ()) = Request::get("/")
+                .header("host", "shop:81")
+                .version(Version::HTTP_2)
+                .body(())
+                .unwrap()
+                .into_parts();
+            let headers = for_upstream(&parts, &peer(), &client(), &config(mode), Uuid::nil());
+            let get = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(get("x-forwarded-for"), x.then_some("192.0.2.7"));
+            assert_eq!(get("x-forwarded-host"), x.then_some("shop:81"));
+            let element = "for=192.0.2.7;host=\"shop:81\";proto=https";
+            assert_eq!(get("forwarded"), rfc.then_some(element));
+            assert_eq!(get("via"), Some("2.0 headgate"));
+        }
+    }
+
+    #[test]
+    fn the_hop_stays_behind() {
         let headers = sent(&[
             ("host", "shop"),
-            ("connection", "keep-alive, X-Mine"),
-            ("x-mine", "1"),
+            ("connection", "keep-alive"),
             ("keep-alive", "timeout=5"),
             ("te", "trailers"),
             ("upgrade", "h2c"),
             ("accept", "*/*"),
         ]);
-        for gone in ["connection", "x-mine", "keep-alive", "te", "upgrade"] {
+        for gone in ["connection", "keep-alive", "te", "upgrade"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(headers["accept"], "*/*");

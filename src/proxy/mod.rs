@@ -1,8 +1,8 @@
 //! Stations 2 to 7: what happens to a request between its head and its answer.
 //!
 //! ```text
-//! handle -> normalize -> router -> shard -> cache -> forward -> respond
-//!                               -> static_files ------------>
+//! handle -> trust -> normalize -> router -> edge -> shard -> cache -> forward -> respond
+//!                                                -> static_files ------------>
 //! ```
 //!
 //! `handle` is the road: each station is one call that passes the request on or ends it with a
@@ -12,15 +12,23 @@
 
 pub mod access_log;
 mod cached;
+mod claims;
 mod context;
+mod cors;
+mod edge;
 mod forward;
+mod forwarded;
+mod grpc;
 mod handle;
 mod headers;
 mod normalize;
 mod outbound;
+mod own;
+mod path;
 mod reject;
 mod respond;
 mod static_files;
+mod trust;
 mod worker;
 
 pub use outbound::Outbound;

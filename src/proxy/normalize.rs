@@ -1,60 +1,292 @@
-//! Station 2: refuse what is ambiguous.
+//! Station 2: refuse what is ambiguous, and bring the rest into one form.
 //!
-//! hyper hands over any head that parses; which host a request is for must not depend on who reads
-//! it. Invariant: past this station there is exactly one authority, and a body has no transfer
-//! coding but `chunked`.
+//! `handle` calls `head` before anything else looks at a request: host, path and the fields of the
+//! client's hop are rewritten in place, so routing, the cache's key and the request to an endpoint
+//! all see the same. Invariant: past this station there is exactly one authority, in lower case and
+//! without the scheme's own port, the target is in origin form with a canonical path (`path`), and a
+//! field that only `Connection` would take away is gone.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use http::header::{HOST, TRANSFER_ENCODING};
-use http::request::Parts;
-use http::{Method, Version};
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
+use http::header::{
+    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING,
+};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Uri, Version};
+use smallvec::SmallVec;
+
+use crate::config::model::{Config, PathRules};
+
+use super::headers;
+use super::path;
 use super::reject::Reject;
 
-/// The host that the request is for, as sent (it may have a port); empty for HTTP/1.0 without one.
+/// Brings a request's head into its canonical form. `secure` is whether the client spoke TLS, `empty`
+/// whether no body follows.
 ///
 /// # Errors
-/// `Malformed` when a transfer coding other than `chunked` was applied, or when `Host` is missing, repeated, not a host, or at odds with an absolute target
-/// (RFC 9112 section 3.2), `Method` for `CONNECT`.
-pub(super) fn host(request: &Parts) -> Result<&str, Reject> {
-    if request.method == Method::CONNECT {
+/// `Malformed` when a transfer coding other than `chunked` was applied, when `Host` is missing,
+/// repeated, not a host, or at odds with an absolute target (RFC 9112 section 3.2), or when the target
+/// is ambiguous; `Method` for `CONNECT` and for `TRACE` that is switched off; `Expectation` for any but
+/// `100-continue`.
+pub(super) fn head(
+    head: &mut Parts,
+    secure: bool,
+    empty: bool,
+    config: &Config,
+) -> Result<Hops, Reject> {
+    if head.method == Method::CONNECT {
         return Err(Reject::Method);
     }
-    let mut codings = request.headers.get_all(TRANSFER_ENCODING).iter();
+    if head.method == Method::TRACE {
+        if !config.trace {
+            return Err(Reject::NotAllowed);
+        }
+        if !empty {
+            return Err(Reject::Malformed("TRACE has no body"));
+        }
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     if codings
         .next()
         .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
         || codings.next().is_some()
     {
-        // hyper reads the chunks and looks no further: what is inside would be passed on as plain.
+        // What is inside another coding would be passed on as plain.
         return Err(Reject::Malformed("Transfer-Encoding is not just chunked"));
     }
-    let mut fields = request.headers.get_all(HOST).iter();
+    authority(head, secure)?;
+    target(head, config.paths)?;
+    remove_listed(&mut head.headers);
+    expectation(head, empty)?;
+    Ok(count_hop(head))
+}
+
+/// The canonical host of a request whose head was brought into form; empty for HTTP/1.0 without one.
+pub(super) fn host(request: &Parts) -> &str {
+    request
+        .headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default()
+}
+
+fn authority(head: &mut Parts, secure: bool) -> Result<(), Reject> {
+    const NO_HOST: Reject = Reject::Malformed("Host is not a host name");
+    let mut fields = head.headers.get_all(HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
         return Err(Reject::Malformed("there is more than one Host"));
     }
-    let host = match field {
-        Some(value) => std::str::from_utf8(value.as_bytes())
-            .ok()
-            .filter(|host| is_authority(host))
-            .ok_or(Reject::Malformed("Host is not a host name"))?,
-        None if request.version == Version::HTTP_10 => "",
+    let sent = match field {
+        Some(value) => Some(std::str::from_utf8(value.as_bytes()).map_err(|_no| NO_HOST)?),
+        None if head.version == Version::HTTP_10 => None,
         None => return Err(Reject::Malformed("there is no Host")),
     };
-    match request.uri.authority() {
-        Some(authority) if !authority.as_str().eq_ignore_ascii_case(host) => Err(
-            Reject::Malformed("Host differs from the authority of the request target"),
+    let canonical = sent
+        .map(|sent| canonical_host(sent, secure))
+        .transpose()
+        .map_err(|NoHost| NO_HOST)?;
+    let named = match head.uri.authority() {
+        None => None,
+        Some(authority) => Some(
+            canonical_host(authority.as_str(), secure)
+                .map_err(|NoHost| Reject::Malformed("the request target names no host"))?,
         ),
-        _ => Ok(host),
+    };
+    let value = match (&canonical, &named) {
+        (Some(host), Some(named)) if host != named => {
+            return Err(Reject::Malformed(
+                "Host differs from the authority of the request target",
+            ));
+        }
+        (Some(Cow::Borrowed(_)), _) | (None, None) => return Ok(()),
+        (Some(host), _) | (None, Some(host)) => HeaderValue::from_str(host),
+    };
+    let value = value.map_err(|_impossible| NO_HOST)?;
+    head.headers.insert(HOST, value);
+    Ok(())
+}
+
+/// It is no `host [":" port]`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoHost;
+
+/// `uri-host [":" port]` (RFC 3986 section 3.2) in lower case, without a trailing dot and without the
+/// port that is the scheme's own; borrowed where it is that already. User info and escapes are refused.
+///
+/// # Errors
+/// When it is not a name or an address.
+pub(super) fn canonical_host(text: &str, secure: bool) -> Result<Cow<'_, str>, NoHost> {
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'_')
+    };
+    let dots = |name: &str| name.starts_with('.') || name.ends_with('.') || name.contains("..");
+    if !text.is_empty() && text.bytes().all(plain) && !dots(text) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (inside, after) = rest.split_once(']').ok_or(NoHost)?;
+            let address: Ipv6Addr = inside.parse().map_err(|_no| NoHost)?;
+            (format!("[{address}]"), after)
+        }
+        None => {
+            let (name, after) = match text.find(':') {
+                Some(colon) => text.split_at_checked(colon).ok_or(NoHost)?,
+                None => (text, ""),
+            };
+            let name = name.to_ascii_lowercase();
+            let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
+            let fits = |byte: u8| plain(byte) || byte == b'~';
+            if name.is_empty() || !name.bytes().all(fits) || dots(&name) {
+                return Err(NoHost);
+            }
+            (name, after)
+        }
+    };
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => None,
+        None => return Err(NoHost),
+        Some("") => None,
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(digits.parse::<u16>().map_err(|_no| NoHost)?)
+        }
+        Some(_) => return Err(NoHost),
+    };
+    let own = if secure { 443 } else { 80 };
+    let made = match port.filter(|port| *port != own) {
+        None => name,
+        Some(port) => format!("{name}:{port}"),
+    };
+    Ok(if made == text {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(made)
+    })
+}
+
+fn target(head: &mut Parts, rules: PathRules) -> Result<(), Reject> {
+    if let Some(scheme) = head.uri.scheme_str()
+        && !scheme.eq_ignore_ascii_case("http")
+        && !scheme.eq_ignore_ascii_case("https")
+    {
+        return Err(Reject::Malformed(
+            "the request target has a scheme that is not HTTP",
+        ));
+    }
+    let Some(target) = head.uri.path_and_query() else {
+        return Err(Reject::Malformed("the request target has no path"));
+    };
+    let (path, query) = (target.path(), target.query());
+    if path == "*" {
+        return if head.method == Method::OPTIONS && query.is_none() {
+            Ok(())
+        } else {
+            Err(Reject::Malformed("only OPTIONS asks for no path at all"))
+        };
+    }
+    if query.is_some_and(|query| query.bytes().any(|byte| byte < 0x20 || byte == 0x7f)) {
+        return Err(Reject::Malformed("the query has a control character"));
+    }
+    match path::canonical(path, rules).map_err(Reject::Malformed)? {
+        Some(path) => head.uri = with_path(path, query)?,
+        // `http://host?query` has no path.
+        None if !target.as_str().starts_with('/') => head.uri = with_path(path.to_owned(), query)?,
+        None if head.uri.scheme().is_some() || head.uri.authority().is_some() => {
+            head.uri = Uri::from(target.clone());
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// A target in origin form.
+///
+/// # Errors
+/// When the two make none, which no canonical path does.
+pub(super) fn with_path(mut path: String, query: Option<&str>) -> Result<Uri, Reject> {
+    if let Some(query) = query {
+        path.push('?');
+        path.push_str(query);
+    }
+    PathAndQuery::try_from(path)
+        .map(Uri::from)
+        .map_err(|_no| Reject::Malformed("the request target is not one"))
+}
+
+/// Takes away the fields that `Connection` lists (RFC 9110 section 7.6.1), but those that every hop
+/// needs: here, so that nothing decides by a field that endpoints do not see.
+fn remove_listed(fields: &mut HeaderMap) {
+    if !fields.contains_key(CONNECTION) {
+        return;
+    }
+    let listed: SmallVec<[HeaderName; 4]> = headers::connection_options(fields)
+        .iter()
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .collect();
+    for name in listed {
+        fields.remove(name);
     }
 }
 
-/// Whether these bytes can be `uri-host [":" port]` (RFC 3986 section 3.2), without user info.
-fn is_authority(host: &str) -> bool {
-    host.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&byte))
+/// `Expect` (RFC 9110 section 10.1.1): what was asked for, where it can be asked for.
+fn expectation(head: &mut Parts, empty: bool) -> Result<(), Reject> {
+    let mut expected = head.headers.get_all(EXPECT).iter();
+    let Some(first) = expected.next() else {
+        return Ok(());
+    };
+    if empty || head.version < Version::HTTP_11 {
+        head.headers.remove(EXPECT);
+        return Ok(());
+    }
+    if expected.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+        return Err(Reject::Expectation);
+    }
+    Ok(())
+}
+
+/// How many more hops a `TRACE` or `OPTIONS` may take (RFC 9110 section 7.6.2), after this one was
+/// counted off in the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hops {
+    /// Any number.
+    Open,
+    /// None: it is for Headgate.
+    Here,
+}
+
+/// Counts this hop off. A field that is no number is taken away.
+fn count_hop(head: &mut Parts) -> Hops {
+    if !matches!(head.method, Method::TRACE | Method::OPTIONS) {
+        return Hops::Open;
+    }
+    let mut fields = head.headers.get_all(MAX_FORWARDS).iter();
+    let Some(first) = fields.next() else {
+        return Hops::Open;
+    };
+    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = match fields.next() {
+        None => first.to_str().ok().filter(digits),
+        Some(_) => None,
+    };
+    // More than fits is more than there are.
+    let number = number.map(|text| text.parse::<u32>().unwrap_or(u32::MAX));
+    match number.map(|number| number.checked_sub(1)) {
+        Some(None) => Hops::Here,
+        Some(Some(left)) => {
+            head.headers.insert(MAX_FORWARDS, HeaderValue::from(left));
+            Hops::Open
+        }
+        None => {
+            head.headers.remove(MAX_FORWARDS);
+            Hops::Open
+        }
+    }
 }
 
 #[cfg(test)]
@@ -63,39 +295,158 @@ mod tests {
     use http::Request;
 
     fn check(request: http::request::Builder) -> Result<String, String> {
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        host(&parts)
-            .map(str::to_owned)
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        authority(&mut parts, false)
+            .and_then(|()| target(&mut parts, PathRules::default()))
+            .map(|()| format!("{}{}", host(&parts), parts.uri))
             .map_err(|reject| reject.to_string())
     }
 
     #[test]
-    fn one_host_is_taken_as_it_is() {
-        assert_eq!(
-            check(Request::get("/").header(HOST, "Shop:8080")),
-            Ok("Shop:8080".to_owned())
-        );
-        assert_eq!(
-            check(Request::get("/").version(Version::HTTP_10)),
-            Ok(String::new())
-        );
+    fn hosts_have_one_form() {
+        for (sent, canonical) in [
+            ("shop", "shop"),
+            ("Shop", "shop"),
+            ("shop.", "shop"),
+            ("shop:80", "shop"),
+            ("shop:", "shop"),
+            ("SHOP.example.:80", "shop.example"),
+            ("shop:8080", "shop:8080"),
+            ("shop:443", "shop:443"),
+            ("shop:0080", "shop"),
+            ("my_shop-1", "my_shop-1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("[::1]", "[::1]"),
+            ("[0:0::1]:80", "[::1]"),
+            ("[2001:DB8::1]:81", "[2001:db8::1]:81"),
+        ] {
+            let made = canonical_host(sent, false);
+            assert_eq!(made.as_deref(), Ok(canonical), "{sent}");
+            assert_eq!(canonical_host(canonical, false).as_deref(), Ok(canonical));
+            assert_eq!(
+                matches!(made, Ok(Cow::Borrowed(_))),
+                sent == canonical,
+                "{sent}"
+            );
+        }
+        assert_eq!(canonical_host("shop:443", true).as_deref(), Ok("shop"));
+        assert_eq!(canonical_host("shop:80", true).as_deref(), Ok("shop:80"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for sent in [
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "a b",
+            "a/b",
+            "user@a",
+            "a:b",
+            "a:65536",
+            "a:+1",
+            "a:1:2",
+            "[::1",
+            "[::1]x",
+            "[a]",
+            "[::1%eth0]",
+            "[v1.a]",
+            "a,b",
+            "a%41",
+            "\u{e9}",
+            ":80",
+            "a\\b",
+            "a?b",
+            "a#b",
+        ] {
+            assert_eq!(canonical_host(sent, false), Err(NoHost), "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn targets_have_one_form() {
+        for (uri, host, made) in [
+            ("/", "a", "a/"),
+            ("/a/%2e%2E/b?q=/../", "A:80", "a/b?q=/../"),
+            ("http://a/x?y", "a", "a/x?y"),
+            ("http://A:80/./x", "a.", "a/x"),
+            ("https://a", "a", "a/"),
+            ("http://a?q", "a", "a/?q"),
+        ] {
+            let request = Request::get(uri).header(HOST, host);
+            assert_eq!(check(request), Ok(made.to_owned()), "{uri}");
+        }
+        let old = |uri: &str| Request::get(uri).version(Version::HTTP_10);
+        assert_eq!(check(old("/")), Ok("/".to_owned()));
+        assert_eq!(check(old("http://A/x")), Ok("a/x".to_owned()));
     }
 
     #[test]
     fn anything_else_is_refused() {
-        let none = check(Request::get("/"));
-        let two = check(Request::get("/").header(HOST, "a").header(HOST, "a"));
-        let odd = check(Request::get("/").header(HOST, "user@a/b"));
-        let gzip = check(
-            Request::get("/")
-                .header(HOST, "a")
-                .header("transfer-encoding", "gzip, chunked"),
-        );
-        assert!(gzip.unwrap_err().contains("Transfer-Encoding"));
-        let apart = check(Request::get("http://a/").header(HOST, "b"));
-        for refused in [none, two, odd, apart] {
-            assert!(refused.unwrap_err().contains("Host"));
+        for request in [
+            Request::get("/"),
+            Request::get("/").header(HOST, "a").header(HOST, "a"),
+            Request::get("/").header(HOST, "user@a/b"),
+            Request::get("/").header(HOST, ""),
+            Request::get("http://a/").header(HOST, "b"),
+            Request::get("http://a:81/").header(HOST, "a"),
+        ] {
+            assert!(check(request).unwrap_err().contains("Host"));
         }
-        assert!(check(Request::connect("a:1").header(HOST, "a:1")).is_err());
+        for request in [
+            Request::get("*").header(HOST, "a"),
+            Request::get("a:80").header(HOST, "a:80"),
+            Request::get("ftp://a/").header(HOST, "a"),
+            Request::get("http://u@a/").header(HOST, "a"),
+            Request::get("/../x").header(HOST, "a"),
+        ] {
+            assert!(check(request).is_err());
+        }
+    }
+
+    #[test]
+    fn hops_are_counted_for_the_two_methods_that_count() {
+        let count = |method: &str, values: &[&str]| {
+            let mut request = Request::builder().method(method).uri("/");
+            for value in values {
+                request = request.header(MAX_FORWARDS, *value);
+            }
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let hops = count_hop(&mut parts);
+            let left = parts
+                .headers
+                .get(MAX_FORWARDS)
+                .map(|v| v.to_str().unwrap().to_owned());
+            (hops, left)
+        };
+        let left = |text: &str| Some(text.to_owned());
+        assert_eq!(count("OPTIONS", &["0"]), (Hops::Here, left("0")));
+        assert_eq!(count("TRACE", &["7"]), (Hops::Open, left("6")));
+        assert_eq!(
+            count("TRACE", &["99999999999999"]),
+            (Hops::Open, left("4294967294"))
+        );
+        assert_eq!(count("OPTIONS", &["x"]), (Hops::Open, None));
+        assert_eq!(count("OPTIONS", &["1", "2"]), (Hops::Open, None));
+        assert_eq!(count("OPTIONS", &[]), (Hops::Open, None));
+        assert_eq!(count("GET", &["0"]), (Hops::Open, left("0")));
+    }
+
+    #[test]
+    fn what_connection_lists_is_gone_before_anyone_decides_by_it() {
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Mine, TE, cookie, x-forwarded-for"),
+            ("x-mine", "1"),
+            ("te", "trailers"),
+            ("cookie", "a=b"),
+        ] {
+            fields.insert(name, HeaderValue::from_static(value));
+        }
+        remove_listed(&mut fields);
+        assert!(!fields.contains_key("x-mine"));
+        assert!(fields.contains_key("te") && fields.contains_key("cookie"));
     }
 }

@@ -68,11 +68,6 @@ impl Outbound {
         }
         Self { stream, context }
     }
-
-    /// The request's id.
-    pub(super) fn id(&self) -> uuid::Uuid {
-        self.context.id
-    }
 }
 
 impl Stream {

@@ -19,6 +19,18 @@ pub(super) enum Reject {
     /// What came is no request.
     #[error("{0}")]
     Fault(#[from] Fault),
+    /// `TRACE`, which is switched off.
+    #[error("the method is not allowed here")]
+    NotAllowed,
+    /// An expectation that Headgate does not know (RFC 9110 section 10.1.1).
+    #[error("only 100-continue can be expected")]
+    Expectation,
+    /// The request says that its body is larger than the limit.
+    #[error("the request body is too large")]
+    BodyTooLarge,
+    /// A tunnel that the route does not take.
+    #[error("the protocol is not supported here")]
+    Upgrade,
     /// A method that Headgate does not pass on.
     #[error("the method is not supported")]
     Method,
@@ -34,9 +46,9 @@ pub(super) enum Reject {
     /// There is no file for it, or none that may be seen.
     #[error("there is nothing here")]
     NoFile,
-    /// A method that is not one of these, which are as `Allow` has them.
+    /// A method other than those that read, for a file.
     #[error("the method is not allowed here")]
-    NotAllowed(&'static str),
+    ReadOnly,
     /// Headgate has more to do than it can.
     #[error("there is too much to do at the moment")]
     Overloaded,
@@ -91,9 +103,11 @@ impl Reject {
                 Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
-            Self::Method => StatusCode::NOT_IMPLEMENTED,
+            Self::NotAllowed | Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Method | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute | Self::NoFile => StatusCode::NOT_FOUND,
-            Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -111,7 +125,9 @@ impl Reject {
     /// The word for metrics and logs.
     pub(super) fn reason(&self) -> RejectReason {
         match self {
-            Self::Malformed(_) => RejectReason::Malformed,
+            Self::Malformed(_) | Self::Expectation => RejectReason::Malformed,
+            Self::NotAllowed => RejectReason::Denied,
+            Self::BodyTooLarge => RejectReason::BodyTooLarge,
             Self::Fault(fault) => match fault {
                 Fault::Malformed(_) | Fault::UnknownCoding | Fault::Version => {
                     RejectReason::Malformed
@@ -121,10 +137,10 @@ impl Reject {
                 }
                 Fault::Timeout => RejectReason::RequestTimeout,
             },
-            Self::Method => RejectReason::UpgradeRefused,
+            Self::Method | Self::Upgrade => RejectReason::UpgradeRefused,
             Self::NoRoute => RejectReason::NoRoute,
             Self::NoFile => RejectReason::NoFile,
-            Self::NotAllowed(_) => RejectReason::MethodNotAllowed,
+            Self::ReadOnly => RejectReason::MethodNotAllowed,
             Self::Overloaded => RejectReason::Overloaded,
             Self::Internal => RejectReason::Internal,
             Self::ShardKey(error) if error.problem == Problem::Missing => {

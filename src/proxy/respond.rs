@@ -5,21 +5,28 @@
 //! log has.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SET_COOKIE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SET_COOKIE,
+};
 use http::response::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Version};
 use serde::Serialize;
 
 use crate::encode::{self, Verdict};
+use crate::files;
 
 use super::context::{Context, End};
 use super::headers;
 use super::outbound::{Encoded, Outbound, Stream};
 use super::reject::Reject;
+use super::{edge, grpc, own};
 
 /// Sends what the road found.
 pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Response<Outbound> {
     let (mut head, stream) = answer.into_parts();
+    if let Some(edge) = context.edge() {
+        edge::finish(edge, &context.about(), &mut head.headers);
+    }
     head.headers
         .insert(headers::X_REQUEST_ID, headers::id_value(context.id));
     if let Some(cookie) = context.sticky.take() {
@@ -85,6 +92,49 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     }
     context.worker.cells().reject(reject.reason());
     context.status = Some(status);
+    let mut headers = HeaderMap::new();
+    let body = if grpc::is_call(&context.request.headers) {
+        grpc::say(&mut headers, status, &reject.to_string());
+        context.status = Some(StatusCode::OK);
+        Stream::Empty
+    } else {
+        problem(&mut headers, &context, reject, status)
+    };
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let seconds = HeaderValue::from(fastrand::u16(1..=5));
+        headers.insert(RETRY_AFTER, seconds);
+    }
+    if matches!(reject, Reject::NotAllowed) {
+        headers.insert(ALLOW, own::METHODS);
+    }
+    if matches!(reject, Reject::ReadOnly) {
+        headers.insert(ALLOW, HeaderValue::from_static(files::ALLOWED));
+    }
+    let unwanted =
+        matches!(reject, Reject::Malformed(_)) || status == StatusCode::PAYLOAD_TOO_LARGE;
+    if unwanted && context.request.version <= Version::HTTP_11 {
+        // Whoever sends one ambiguous request is not listened to for a second one, and what is left of
+        // too large a body is not read.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(edge) = context.edge() {
+        edge::finish(edge, &context.about(), &mut headers);
+    }
+    headers.insert(headers::X_REQUEST_ID, headers::id_value(context.id));
+    let status = context.status.unwrap_or(status);
+    let mut response = Response::new(Outbound::new(body, context));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A refusal as a document.
+fn problem(
+    headers: &mut HeaderMap,
+    context: &Context,
+    reject: &Reject,
+    status: StatusCode,
+) -> Stream {
     let problem = Problem {
         r#type: "about:blank",
         title: status.canonical_reason().unwrap_or("Error"),
@@ -92,28 +142,11 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
         detail: reject.to_string(),
         request_id: context.id.hyphenated().to_string(),
     };
-    let body = serde_json::to_vec(&problem).map_or_else(|_error| Bytes::new(), Bytes::from);
-    let mut response = Response::new(Outbound::new(Stream::Whole(body), context));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    let kind = HeaderValue::from_static("application/problem+json");
+    headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        let seconds = HeaderValue::from(fastrand::u16(1..=5));
-        headers.insert(http::header::RETRY_AFTER, seconds);
-    }
-    if let Reject::NotAllowed(methods) = reject {
-        let methods = HeaderValue::from_static(methods);
-        response.headers_mut().insert(ALLOW, methods);
-    }
-    let id = response.body().id();
-    response
-        .headers_mut()
-        .insert(headers::X_REQUEST_ID, headers::id_value(id));
-    response
+    let body = serde_json::to_vec(&problem).map_or_else(|_error| Bytes::new(), Bytes::from);
+    Stream::Whole(body)
 }
 
 /// RFC 9457.

@@ -49,11 +49,11 @@ pub(super) async fn serve(
     } else {
         encode::accepted(&request.headers, &site.precompressed).codings
     };
-    let path = request.uri.path();
+    let sent = &request.uri;
     let asked = files::Request {
         method: &request.method,
-        path,
-        target: request.uri.path_and_query().map_or(path, |t| t.as_str()),
+        path: context.rewritten.as_ref().unwrap_or(sent).path(),
+        target: sent.path_and_query().map_or("/", |target| target.as_str()),
         headers: &request.headers,
         codings: &codings,
         now: clock::wall(),
@@ -81,7 +81,7 @@ pub(super) async fn serve(
 fn reject(context: &Context, refusal: Refusal) -> Reject {
     match refusal {
         Refusal::Malformed(why) => Reject::Malformed(why),
-        Refusal::Method => Reject::NotAllowed(files::ALLOWED),
+        Refusal::Method => Reject::ReadOnly,
         Refusal::NotFound => Reject::NoFile,
         Refusal::Busy => {
             context.worker.cells().file_refused();

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{Found, Request, Table};
 use crate::config::model::{
-    HostPattern, Match, PathPattern, Route, RouteId, Segment, Target, UpstreamId, ValuePattern,
+    HostPattern, Match, PathPattern, Route, RouteEdge, RouteId, Segment, Target, UpstreamId,
+    ValuePattern,
 };
 
 fn route(name: &str, path: PathPattern) -> Route {
@@ -21,6 +22,9 @@ fn route(name: &str, path: PathPattern) -> Route {
         },
         target: Target::Upstream(UpstreamId(0)),
         compress: None,
+        max_body: None,
+        upgrades: Vec::new(),
+        edge: RouteEdge::default(),
         cache: None,
     }
 }

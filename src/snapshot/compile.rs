@@ -64,6 +64,9 @@ pub fn compile(
         .map(|route| Route {
             name: Arc::clone(&route.name),
             target: route.target.clone(),
+            max_body: route.max_body.unwrap_or(config.limits.body).bytes(),
+            upgrades: route.upgrades.iter().map(Arc::clone).collect(),
+            edge: (route.edge != model::RouteEdge::default()).then(|| Box::new(route.edge.clone())),
             cache: route.cache.clone(),
             compress: route.compress.clone(),
             metrics: live.metrics.route(&route.name),

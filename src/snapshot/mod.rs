@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::balancer::{Endpoint, EndpointId, Pool};
-use crate::config::model::{self, CacheRule, Compress, Target};
+use crate::config::model::{self, CacheRule, Compress, RouteEdge, Target};
 use crate::metrics::{self, ProxyError};
 use crate::{router, shard, upstream};
 
@@ -50,6 +50,12 @@ pub struct Route {
     pub cache: Option<CacheRule>,
     /// How its answers are compressed, if they are.
     pub compress: Option<Compress>,
+    /// Largest request body in bytes.
+    pub max_body: u64,
+    /// Protocols that clients may go on in, in lower case.
+    pub upgrades: Box<[Arc<str>]>,
+    /// What happens on its edge; none where nothing does.
+    pub edge: Option<Box<RouteEdge>>,
     /// Its counters.
     pub metrics: Arc<metrics::Route>,
 }

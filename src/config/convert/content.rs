@@ -12,7 +12,6 @@ use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{Coding, Compress, Files, Level, TypePattern};
 use crate::config::raw;
-use crate::config::report::Problem;
 use crate::config::suggest::list;
 use crate::config::units::ByteSize;
 
@@ -74,20 +73,6 @@ impl Cx<'_> {
             );
         }
         path
-    }
-
-    /// The cache holds answers of upstreams, and files are on this machine already.
-    pub(super) fn no_cache_of_files(self, route: At<'_>) {
-        if route.has("files") && route.has("cache") {
-            self.report.push(
-                Problem::error(
-                    route.key_span("cache"),
-                    "a route that serves `files` has no `cache`",
-                )
-                .and(route.key_span("files"), "the files")
-                .hint("remove `cache`; what browsers keep is up to `files.cache_control`"),
-            );
-        }
     }
 
     pub(super) fn compress(self, raw: raw::Compress, at: At<'_>) -> Compress {

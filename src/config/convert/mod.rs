@@ -6,12 +6,16 @@
 //! report is inside the bounds that `model` states.
 
 mod content;
+mod cors;
+mod edge;
+mod edits;
 mod fields;
 mod files;
 mod patterns;
 mod routes;
 mod server;
 mod shards;
+mod templates;
 mod upstreams;
 
 use std::path::Path;
@@ -46,6 +50,12 @@ pub(crate) fn convert(
         log,
         access_log,
         cache,
+        limits,
+        trusted_proxies,
+        forwarded,
+        paths,
+        underscore_headers,
+        trace,
         upstreams,
         shard_maps,
         routes,
@@ -67,6 +77,12 @@ pub(crate) fn convert(
         log: cx.log(log.0.unwrap_or_default(), at.field("log")),
         access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),
         cache: cx.cache_store(cache.0.unwrap_or_default(), at.field("cache")),
+        limits: cx.limits(limits.0.unwrap_or_default(), at.field("limits")),
+        trusted_proxies: cx.networks(trusted_proxies, at.field("trusted_proxies")),
+        forwarded: cx.forwarding(&forwarded, at),
+        paths: cx.path_rules(paths.0.unwrap_or_default(), at.field("paths")),
+        keep_underscores: cx.keep_underscores(&underscore_headers, at),
+        trace: trace.0.unwrap_or_default(),
         routes: cx.routes(routes, at.field("routes"), &targets),
         admin,
         upstreams,

@@ -330,7 +330,33 @@ fn literal(part: &str, whole: &str) -> Result<Arc<str>, Fault> {
             "write a percent sign as `%25`",
         );
     }
+    let canonical = canonical_escapes(part);
+    if canonical != part {
+        let hint = format!("write `{}`", quotable(&canonical));
+        return refuse("has an escape in a form that no request has left", &hint);
+    }
     Ok(Arc::from(part))
+}
+
+/// The text with its escapes as requests have them when they are routed: upper case, and none of
+/// unreserved characters (RFC 3986 section 6.2.2).
+fn canonical_escapes(part: &str) -> String {
+    let mut pieces = part.split('%');
+    let mut made = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2).unwrap_or((piece, ""));
+        match u8::from_str_radix(digits, 16) {
+            Ok(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                made.push(char::from(byte));
+            }
+            _ => {
+                made.push('%');
+                made.push_str(&digits.to_ascii_uppercase());
+            }
+        }
+        made.push_str(rest);
+    }
+    made
 }
 
 /// The pattern with the names of its captures taken out: what tells two patterns apart.
@@ -392,6 +418,8 @@ mod tests {
             ("/a b", "no URL has"),
             ("/ä", "no URL has"),
             ("/a%2", "without two hexadecimal"),
+            ("/caf%c3%A9", "form that no request has left"),
+            ("/%7Euser", "form that no request has left"),
             ("/a/*", "has a `*`"),
             ("/a/x{b}", "mixes a capture"),
             ("/{a}/{a}", "there twice"),

@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Cx;
+use super::edits::Heads;
 use super::fields::{Fault, Names, Unique};
 use super::patterns;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{
-    CacheRule, HostPattern, Match, PathPattern, Route, Segment, ShardKey, ShardMap, ShardMapId,
-    Target, UpstreamId, ValuePattern,
+    CacheRule, HostPattern, Match, PathPattern, Redirect, Route, RouteEdge, Segment, ShardKey,
+    ShardMap, ShardMapId, Target, UpstreamId, ValuePattern,
 };
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::report::{Problem, Span};
@@ -27,8 +28,14 @@ pub(super) struct Targets<'a> {
     pub(super) shard_maps: &'a [ShardMap],
 }
 
-/// The keys of a route that say where its requests go; it has one of them.
-const TARGETS: [&str; 3] = ["upstream", "shard_map", "files"];
+/// The keys that say where a route leads.
+const TARGETS: [(&str, &str); 5] = [
+    ("upstream", "`upstream` is given here"),
+    ("shard_map", "`shard_map` is given here"),
+    ("redirect", "`redirect` is given here"),
+    ("respond", "`respond` is given here"),
+    ("files", "`files` is given here"),
+];
 
 /// RFC 9110 caps what a cache must count at 2^31 seconds.
 const MAX_TTL: std::time::Duration = std::time::Duration::from_secs(1 << 31);
@@ -72,6 +79,15 @@ impl Cx<'_> {
             files,
             cache,
             compress,
+            redirect,
+            respond,
+            rewrite,
+            request_headers,
+            response_headers,
+            hsts,
+            cors,
+            max_body,
+            upgrades,
         } = raw;
         match &name.0 {
             Some(name) => self.name(place_of(at), "a route", name),
@@ -79,20 +95,37 @@ impl Cx<'_> {
         }
         let name: Arc<str> = Arc::from(name.0.unwrap_or_default());
         let matches = self.matches(matches.0.unwrap_or_default(), at.field("match"));
-        let target = self.target(&name, upstream, shard_map, at, targets);
-        let files = files
-            .0
-            .map(|files| Target::Files(Arc::new(self.files(files, at.field("files")))));
-        self.no_cache_of_files(at);
-        let target = target.or(files);
-        if let Some(Target::ShardMap(id)) = target
+        let (to_https, redirect) = match redirect.0 {
+            Some(redirect) => self.redirect(redirect, at.field("redirect")),
+            None => (None, None),
+        };
+        self.one_target(&name, to_https.is_some(), at);
+        let own = self.own_target(redirect, respond, files, to_https.is_some(), at);
+        let target = self.target(upstream, shard_map, at, targets).or(own);
+        if let Some(Target::ShardMap(id)) = &target
             && !(at.has("match") && at.field("match").holds_error(self.report))
         {
-            self.capture_is_there(&matches, id, at, targets);
+            self.capture_is_there(&matches, *id, at, targets);
         }
+        let edits = |raw: Lenient<raw::HeaderEdits>, heads, key| {
+            raw.0.map(|raw| self.field_edits(raw, heads, at.field(key)))
+        };
+        let edge = RouteEdge {
+            to_https,
+            rewrite: rewrite
+                .0
+                .and_then(|raw| self.rewrite(raw, &matches.path, at.field("rewrite"))),
+            request_headers: edits(request_headers, Heads::Requests, "request_headers"),
+            response_headers: edits(response_headers, Heads::Answers, "response_headers"),
+            hsts: hsts.0.and_then(|raw| self.hsts(&raw, at.field("hsts"))),
+            cors: cors.0.map(|raw| self.cors(raw, at.field("cors"))),
+        };
         Route {
             name,
             matches,
+            max_body: self.body_limit(at, "max_body", &max_body),
+            upgrades: self.upgrades(upgrades, at.field("upgrades")),
+            edge,
             target: target.unwrap_or(Target::Upstream(UpstreamId(0))),
             cache: cache
                 .0
@@ -103,39 +136,83 @@ impl Cx<'_> {
         }
     }
 
-    fn target(
-        self,
-        name: &str,
-        upstream: raw::Text,
-        shard_map: raw::Text,
-        at: At<'_>,
-        targets: &Targets<'_>,
-    ) -> Option<Target> {
+    /// A route leads to one place. That plain requests go to HTTPS first is no place.
+    fn one_target(self, name: &str, to_https: bool, at: At<'_>) {
         let route = if name.is_empty() {
             "a route".to_owned()
         } else {
             format!("the route `{}`", quotable(name))
         };
-        let mut given = TARGETS.into_iter().filter(|key| at.has(key));
-        match (given.next(), given.next()) {
-            (Some(first), Some(second)) => {
-                let message = format!("{route} has both `{first}` and `{second}`");
-                self.report.push(
-                    Problem::error(at.key_span(second), message)
-                        .and(at.key_span(first), "its first target")
-                        .hint("a route has one target: keep one of them"),
-                );
-            }
-            (None, _)
-                if !TARGETS
-                    .iter()
-                    .any(|key| self.report.is_misspelt(at.node.span.start, key)) =>
-            {
+        let mut given = TARGETS
+            .into_iter()
+            .filter(|(key, _)| at.has(key) && !(to_https && *key == "redirect"));
+        let Some((first, label)) = given.next() else {
+            let is_misspelt =
+                |(key, _): (&str, &str)| self.report.is_misspelt(at.node.span.start, key);
+            if !to_https && !TARGETS.into_iter().any(is_misspelt) {
                 let hint = "add `upstream: NAME`, `shard_map: NAME` or `files: { root: FOLDER }`";
                 self.error(place_of(at), format!("{route} leads nowhere"), hint);
             }
-            (Some(_), None) | (None, _) => {}
+            return;
+        };
+        if let Some((second, _)) = given.next() {
+            let message = format!("{route} has both `{first}` and `{second}`");
+            self.report.push(
+                Problem::error(at.key_span(second), message)
+                    .and(at.key_span(first), label)
+                    .hint("a route has one target: keep one of them"),
+            );
         }
+    }
+
+    /// What Headgate answers by itself.
+    fn own_target(
+        self,
+        redirect: Option<Redirect>,
+        respond: Lenient<raw::Respond>,
+        files: Lenient<raw::Files>,
+        to_https: bool,
+        at: At<'_>,
+    ) -> Option<Target> {
+        let respond = respond
+            .0
+            .map(|respond| self.respond(respond, at.field("respond")));
+        let files = files.0.map(|files| self.files(files, at.field("files")));
+        let own = match (redirect, respond, files) {
+            (Some(redirect), _, _) => Target::Redirect(Arc::new(redirect)),
+            (None, Some(respond), _) => Target::Respond(Arc::new(respond)),
+            (None, None, Some(files)) => Target::Files(Arc::new(files)),
+            (None, None, None) if to_https => Target::Nothing,
+            (None, None, None) => return None,
+        };
+        self.leads_on(at, &["cache", "request_headers", "max_body"]);
+        if !matches!(own, Target::Files(_)) {
+            self.leads_on(at, &["rewrite"]);
+        }
+        Some(own)
+    }
+
+    /// A route that Headgate answers by itself sends nothing on.
+    fn leads_on(self, at: At<'_>, keys: &[&str]) {
+        for key in keys {
+            if at.has(key) && !at.has("upstream") && !at.has("shard_map") {
+                let message = format!("`{key}` goes with requests that are sent on");
+                self.error(
+                    at.key_span(key),
+                    message,
+                    "Headgate answers these itself: remove it",
+                );
+            }
+        }
+    }
+
+    fn target(
+        self,
+        upstream: raw::Text,
+        shard_map: raw::Text,
+        at: At<'_>,
+        targets: &Targets<'_>,
+    ) -> Option<Target> {
         let upstream = upstream
             .0
             .and_then(|name| targets.upstreams.find(self, at.field("upstream"), &name))
@@ -227,7 +304,7 @@ impl Cx<'_> {
         }
     }
 
-    fn methods(self, raw: raw::List<String>, at: At<'_>) -> Vec<http::Method> {
+    pub(super) fn methods(self, raw: raw::List<String>, at: At<'_>) -> Vec<http::Method> {
         let Some(items) = raw.0 else {
             return Vec::new();
         };

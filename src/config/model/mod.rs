@@ -7,6 +7,7 @@
 
 mod compress;
 mod files;
+mod road;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -18,6 +19,11 @@ use super::units::ByteSize;
 
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
+pub use road::{
+    BodyLimit, Cors, FieldEdits, Forwarding, MAX_CORS_AGE, Network, OriginPattern, Origins,
+    PathPiece, PathRules, Piece, Redirect, Respond, Rewrite, RouteEdge, Template, ToHttps,
+    Variable,
+};
 
 /// One whole configuration, proven consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,18 @@ pub struct Config {
     pub access_log: AccessLog,
     /// The shared cache. `memory` needs a restart to change.
     pub cache: CacheStore,
+    /// Bounds on what clients send.
+    pub limits: Limits,
+    /// Proxies before this one whose word about clients counts. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// In which fields proxies tell who the client is. Default `X-Forwarded-*`.
+    pub forwarded: Forwarding,
+    /// What is done about ambiguous paths.
+    pub paths: PathRules,
+    /// Whether header names with `_` or `.` reach endpoints. Default not.
+    pub keep_underscores: bool,
+    /// Whether `TRACE` is answered or passed on. Default refused.
+    pub trace: bool,
     /// In the order of the file; `UpstreamId` indexes it.
     pub upstreams: Vec<Upstream>,
     /// In the order of the file; `ShardMapId` indexes it.
@@ -174,6 +192,13 @@ pub struct CacheStore {
     pub memory: ByteSize,
     /// Largest body that is stored; never more than a quarter of `memory`. Default 8 MiB.
     pub max_object: ByteSize,
+}
+
+/// Bounds on what clients send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
+    pub body: BodyLimit,
 }
 
 /// A named group of endpoints that serve the same thing.
@@ -333,6 +358,12 @@ pub struct Route {
     pub cache: Option<CacheRule>,
     /// Compression of answers, opted into by `compress: {}`.
     pub compress: Option<Compress>,
+    /// Largest request body, if not that of `limits.body`.
+    pub max_body: Option<BodyLimit>,
+    /// Protocols that clients may go on in (RFC 9110 section 7.8), in lower case. Default `websocket`.
+    pub upgrades: Vec<Arc<str>>,
+    /// What happens on its edge.
+    pub edge: RouteEdge,
 }
 
 /// Which requests a route takes. All parts must hold.
@@ -403,6 +434,12 @@ pub enum Target {
     ShardMap(ShardMapId),
     /// `files: { root: FOLDER }`.
     Files(Arc<Files>),
+    /// `redirect: { to: ... }`.
+    Redirect(Arc<Redirect>),
+    /// `respond`.
+    Respond(Arc<Respond>),
+    /// `redirect: { https: true }` and nothing else: over TLS there is nothing here.
+    Nothing,
 }
 
 /// What a caching route adds to the RFCs.

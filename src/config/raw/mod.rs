@@ -30,6 +30,12 @@ pub(crate) struct Config {
     pub(crate) log: Lenient<Log>,
     pub(crate) access_log: Lenient<AccessLog>,
     pub(crate) cache: Lenient<CacheStore>,
+    pub(crate) limits: Lenient<Limits>,
+    pub(crate) trusted_proxies: List<String>,
+    pub(crate) forwarded: Text,
+    pub(crate) paths: Lenient<Paths>,
+    pub(crate) underscore_headers: Text,
+    pub(crate) trace: Lenient<bool>,
     pub(crate) upstreams: Lenient<Named<Upstream>>,
     pub(crate) shard_maps: Lenient<Named<ShardMap>>,
     pub(crate) routes: List<Route>,
@@ -90,6 +96,20 @@ pub(crate) struct AccessLog {
 pub(crate) struct CacheStore {
     pub(crate) memory: Text,
     pub(crate) max_object: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) body: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Paths {
+    pub(crate) encoded_slash: Text,
+    pub(crate) semicolon: Text,
+    pub(crate) merge_slashes: Lenient<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -187,6 +207,15 @@ pub(crate) struct Route {
     pub(crate) files: Lenient<Files>,
     pub(crate) cache: Lenient<CacheRule>,
     pub(crate) compress: Lenient<Compress>,
+    pub(crate) redirect: Lenient<Redirect>,
+    pub(crate) respond: Lenient<Respond>,
+    pub(crate) rewrite: Lenient<Rewrite>,
+    pub(crate) request_headers: Lenient<HeaderEdits>,
+    pub(crate) response_headers: Lenient<HeaderEdits>,
+    pub(crate) hsts: Lenient<Hsts>,
+    pub(crate) cors: Lenient<Cors>,
+    pub(crate) max_body: Text,
+    pub(crate) upgrades: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -227,11 +256,64 @@ pub(crate) struct Files {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(crate) struct Redirect {
+    pub(crate) to: Text,
+    pub(crate) status: Whole,
+    pub(crate) https: Lenient<bool>,
+    pub(crate) port: Whole,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Compress {
     pub(crate) algorithms: List<String>,
     pub(crate) min_size: Text,
     pub(crate) types: List<String>,
     pub(crate) level: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Respond {
+    pub(crate) status: Whole,
+    pub(crate) body: Text,
+    pub(crate) content_type: Text,
+    pub(crate) headers: Lenient<Named<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rewrite {
+    pub(crate) strip_prefix: Text,
+    pub(crate) replace_prefix: Text,
+    pub(crate) path: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HeaderEdits {
+    pub(crate) set: Lenient<Named<String>>,
+    pub(crate) add: Lenient<Named<String>>,
+    pub(crate) remove: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Hsts {
+    pub(crate) max_age: Text,
+    pub(crate) include_subdomains: Lenient<bool>,
+    pub(crate) preload: Lenient<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cors {
+    pub(crate) origins: List<String>,
+    pub(crate) methods: List<String>,
+    pub(crate) headers: List<String>,
+    pub(crate) expose: List<String>,
+    pub(crate) credentials: Lenient<bool>,
+    pub(crate) max_age: Text,
 }
 
 #[cfg(test)]

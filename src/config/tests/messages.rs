@@ -520,7 +520,7 @@ fn wrong_routes_are_told_why() {
         ("{ name: r, files: {} }", "{} | `files` without a `root`"),
         (
             "{ name: r, files: { root: . }, cache: {} }",
-            "cache | a route that serves `files` has no `cache`",
+            "cache | `cache` goes with requests that are sent on",
         ),
         (
             "{ name: r, files: { root: ., index: a/b } }",

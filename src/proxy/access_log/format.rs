@@ -48,7 +48,10 @@ fn json(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     let mut object = Members { out };
     object.text("request_id", id.as_bytes());
     object.display("client", record.client.ip());
-    object.number("client_port", record.client.port());
+    // A proxy that names its client rarely tells its port.
+    if record.client.port() != 0 {
+        object.number("client_port", record.client.port());
+    }
     object.text("method", record.method.as_str().as_bytes());
     object.text("host", record.host);
     object.text("path", record.target);

@@ -1,0 +1,379 @@
+//! Who the client is.
+//!
+//! `handle` asks before anything else. The peer of the connection is the client, unless it is one of
+//! `trusted_proxies`: then what it says counts, and what those say whom it names, up to the first
+//! address that is not trusted. Invariant: an address that no trusted proxy vouches for is never
+//! taken, and nothing is read from a peer that is not trusted.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::config::model::{Config, Forwarding, Network};
+use crate::wire::Peer;
+
+use super::forwarded::{self, MAX_HOPS};
+use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
+use super::normalize;
+
+/// Who sent a request.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    /// Its address; port 0 where that is not known.
+    pub(super) address: SocketAddr,
+    /// Whether it spoke TLS, to us or to the proxy that it connected to.
+    pub(super) secure: bool,
+    /// What a trusted peer has told; none for one that is not.
+    pub(super) told: Option<Rc<Told>>,
+}
+
+/// What trusted proxies have told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The client, then the proxies that its request went through, then our peer.
+    pub(super) hops: SmallVec<[IpAddr; 4]>,
+    /// The host that the client asked for; canonical.
+    pub(super) host: Option<HeaderValue>,
+    /// The id that the request has already.
+    pub(super) id: Option<Uuid>,
+}
+
+impl Client {
+    /// `http` or `https`, as the client sees it.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
+
+    /// Whether the peer of the connection may make claims.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+}
+
+/// Finds out who sent a request.
+pub(super) fn client(fields: &HeaderMap, peer: &Peer, config: &Config) -> Client {
+    let address = SocketAddr::new(peer.address.ip().to_canonical(), peer.address.port());
+    let direct = Client {
+        address,
+        secure: peer.secure,
+        told: None,
+    };
+    if config.trusted_proxies.is_empty() || !is_trusted(&config.trusted_proxies, address.ip()) {
+        return direct;
+    }
+    let trusted = &config.trusted_proxies;
+    let walk = match config.forwarded {
+        Forwarding::XForwarded => x_forwarded(fields, direct.address, trusted),
+        Forwarding::Rfc7239 => rfc7239(fields, direct.address, trusted),
+        Forwarding::Both => both(fields, direct.address, trusted),
+    };
+    let secure = walk.secure.unwrap_or(peer.secure);
+    let mut hops = walk.hops;
+    hops.reverse();
+    let told = Told {
+        host: walk.host.and_then(|host| canonical(&host, secure)),
+        id: id(fields),
+        hops,
+    };
+    Client {
+        address: walk.client,
+        secure,
+        told: Some(Rc::new(told)),
+    }
+}
+
+fn is_trusted(networks: &[Network], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
+fn canonical(host: &str, secure: bool) -> Option<HeaderValue> {
+    let host = normalize::canonical_host(host, secure).ok()?;
+    HeaderValue::from_str(&host).ok()
+}
+
+fn id(fields: &HeaderMap) -> Option<Uuid> {
+    let text = fields.get(X_REQUEST_ID)?.to_str().ok()?;
+    let plain = text.len() == uuid::fmt::Hyphenated::LENGTH;
+    plain.then(|| Uuid::try_parse(text).ok()).flatten()
+}
+
+/// A walk from our peer towards the client.
+#[derive(Debug)]
+struct Walk {
+    client: SocketAddr,
+    secure: Option<bool>,
+    host: Option<String>,
+    /// From our peer to the client.
+    hops: SmallVec<[IpAddr; 4]>,
+}
+
+impl Walk {
+    fn from(peer: SocketAddr) -> Self {
+        Self {
+            client: peer,
+            secure: None,
+            host: None,
+            hops: SmallVec::from_iter([peer.ip()]),
+        }
+    }
+
+    /// One hop further; whether that one is believed in its turn.
+    fn step(&mut self, next: SocketAddr, trusted: &[Network]) -> bool {
+        self.client = next;
+        self.hops.push(next.ip());
+        is_trusted(trusted, next.ip()) && self.hops.len() <= MAX_HOPS
+    }
+}
+
+fn x_forwarded(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Walk {
+    let mut walk = Walk::from(peer);
+    for member in forwarded::members_from_the_right(fields, &X_FORWARDED_FOR) {
+        let Some(next) = member.and_then(forwarded::address) else {
+            break;
+        };
+        if !walk.step(next, trusted) {
+            break;
+        }
+    }
+    // Lists run beside each other; a single value was written by whoever saw the client.
+    let hop = walk.hops.len().saturating_sub(1).max(1);
+    let member = |name: &HeaderName| {
+        let mut nearest = forwarded::members_from_the_right(fields, name).take(hop);
+        let mut found = None;
+        while let Some(Some(member)) = nearest.next() {
+            found = Some(member);
+        }
+        found
+    };
+    walk.secure = member(&X_FORWARDED_PROTO).and_then(|proto| {
+        let is = |name: &str| proto.eq_ignore_ascii_case(name);
+        match () {
+            () if is("https") || is("wss") => Some(true),
+            () if is("http") || is("ws") => Some(false),
+            () => None,
+        }
+    });
+    walk.host = member(&X_FORWARDED_HOST).map(str::to_owned);
+    walk
+}
+
+fn rfc7239(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Walk {
+    let mut walk = Walk::from(peer);
+    for hop in forwarded::hops_from_the_right(fields, &FORWARDED) {
+        let Some(hop) = hop else { break };
+        walk.secure = hop.secure.or(walk.secure);
+        walk.host = hop.host.map(String::from).or(walk.host);
+        let Some(next) = hop.node else { break };
+        if !walk.step(next, trusted) {
+            break;
+        }
+    }
+    walk
+}
+
+/// Where the two disagree, one of them was passed on from a client: neither is believed.
+fn both(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Walk {
+    match (
+        fields.contains_key(X_FORWARDED_FOR),
+        fields.contains_key(FORWARDED),
+    ) {
+        (_, false) => x_forwarded(fields, peer, trusted),
+        (false, true) => rfc7239(fields, peer, trusted),
+        (true, true) => {
+            let (one, other) = (
+                x_forwarded(fields, peer, trusted),
+                rfc7239(fields, peer, trusted),
+            );
+            if one.hops == other.hops {
+                Walk {
+                    secure: other.secure.or(one.secure),
+                    host: other.host.or(one.host),
+                    ..one
+                }
+            } else {
+                Walk::from(peer)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn config(forwarded: &str) -> Config {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:0 }}]\nupstreams: {{ a: {{ endpoints: [h:1] }} }}\n\
+             routes: [{{ name: a, match: {{ path_prefix: / }}, upstream: a }}]\n\
+             trusted_proxies: [10.0.0.0/8, \"fd00::/8\"]\nforwarded: {forwarded}\n"
+        );
+        config::parse(&text, std::path::Path::new("x.yaml"))
+            .unwrap()
+            .config
+    }
+
+    fn seen(forwarded: &str, peer: &str, fields: &[(&'static str, &str)]) -> String {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let peer = Peer::new(
+            peer.parse().unwrap(),
+            "192.0.2.1:80".parse().unwrap(),
+            false,
+            1,
+        );
+        let client = client(&map, &peer, &config(forwarded));
+        let told = client.told.as_deref();
+        let hops = told.map(|told| {
+            told.hops
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        });
+        let host = told
+            .and_then(|told| told.host.as_ref())
+            .map_or("-", |host| host.to_str().unwrap());
+        format!(
+            "{} {} {host} {}",
+            client.address,
+            client.scheme(),
+            hops.unwrap_or_default().join(" ")
+        )
+    }
+
+    const PEER: &str = "10.0.0.1:5000";
+
+    #[test]
+    fn nobody_who_is_not_trusted_is_asked() {
+        let claims = [
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=1.2.3.4"),
+        ];
+        for mode in ["x-forwarded", "rfc7239", "both"] {
+            assert_eq!(seen(mode, "192.0.2.9:77", &claims), "192.0.2.9:77 http - ");
+        }
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_address_that_is_not_trusted() {
+        for (chain, expected) in [
+            ("203.0.113.9", "203.0.113.9:0 http - 203.0.113.9 10.0.0.1"),
+            (
+                "6.6.6.6, 203.0.113.9",
+                "203.0.113.9:0 http - 203.0.113.9 10.0.0.1",
+            ),
+            (
+                "6.6.6.6, 203.0.113.9:4711, 10.0.0.2",
+                "203.0.113.9:4711 http - 203.0.113.9 10.0.0.2 10.0.0.1",
+            ),
+            (
+                "10.0.0.3, 10.0.0.2",
+                "10.0.0.3:0 http - 10.0.0.3 10.0.0.2 10.0.0.1",
+            ),
+            (
+                "203.0.113.9, [fd00::2]:9",
+                "203.0.113.9:0 http - 203.0.113.9 fd00::2 10.0.0.1",
+            ),
+            ("203.0.113.9, nonsense", "10.0.0.1:5000 http - 10.0.0.1"),
+            (
+                "203.0.113.9, nonsense, 10.0.0.2",
+                "10.0.0.2:0 http - 10.0.0.2 10.0.0.1",
+            ),
+            ("", "10.0.0.1:5000 http - 10.0.0.1"),
+            ("unknown", "10.0.0.1:5000 http - 10.0.0.1"),
+        ] {
+            assert_eq!(
+                seen("x-forwarded", PEER, &[("x-forwarded-for", chain)]),
+                expected,
+                "{chain}"
+            );
+        }
+        let lines = [
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-for", "10.0.0.2"),
+        ];
+        assert!(seen("x-forwarded", PEER, &lines).starts_with("203.0.113.9:0"));
+        assert!(seen("x-forwarded", "[::ffff:10.0.0.1]:1", &lines).starts_with("203.0.113.9:0"));
+    }
+
+    #[test]
+    fn proto_and_host_are_taken_from_the_hop_that_saw_the_client() {
+        let with = |proto: &str, host: &str| {
+            let chain = "203.0.113.9, 10.0.0.2";
+            let fields = [
+                ("x-forwarded-for", chain),
+                ("x-forwarded-proto", proto),
+                ("x-forwarded-host", host),
+            ];
+            seen("x-forwarded", PEER, &fields)
+        };
+        let hops = "203.0.113.9 10.0.0.2 10.0.0.1";
+        assert_eq!(
+            with("https", "Shop:443"),
+            format!("203.0.113.9:0 https shop {hops}")
+        );
+        assert_eq!(
+            with("http, https, http", "evil, shop, inner"),
+            format!("203.0.113.9:0 https shop {hops}")
+        );
+        assert_eq!(
+            with("gopher", "a b"),
+            format!("203.0.113.9:0 http - {hops}")
+        );
+    }
+
+    #[test]
+    fn rfc_7239_is_walked_the_same_way() {
+        for (value, expected) in [
+            (
+                "for=203.0.113.9;proto=https;host=shop",
+                "203.0.113.9:0 https shop 203.0.113.9 10.0.0.1",
+            ),
+            (
+                "for=6.6.6.6;proto=https, for=203.0.113.9",
+                "203.0.113.9:0 http - 203.0.113.9 10.0.0.1",
+            ),
+            (
+                "for=203.0.113.9;proto=https, for=10.0.0.2;proto=http",
+                "203.0.113.9:0 https - 203.0.113.9 10.0.0.2 10.0.0.1",
+            ),
+            (
+                "for=1.2.3.4, for=_hidden;proto=https, for=10.0.0.2",
+                "10.0.0.2:0 https - 10.0.0.2 10.0.0.1",
+            ),
+            ("for=\"", "10.0.0.1:5000 http - 10.0.0.1"),
+        ] {
+            assert_eq!(
+                seen("rfc7239", PEER, &[("forwarded", value)]),
+                expected,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_chosen_fields_are_read_and_two_that_disagree_are_not_believed() {
+        let apart = [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=2.2.2.2")];
+        assert!(seen("x-forwarded", PEER, &apart).starts_with("1.1.1.1:0"));
+        assert!(seen("rfc7239", PEER, &apart).starts_with("2.2.2.2:0"));
+        assert!(seen("both", PEER, &apart).starts_with("10.0.0.1:5000"));
+        let alike = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1;proto=https"),
+        ];
+        assert!(seen("both", PEER, &alike).starts_with("1.1.1.1:0 https"));
+    }
+
+    #[test]
+    fn a_chain_without_an_end_is_cut() {
+        let chain = "10.0.0.7, ".repeat(5_000) + "10.0.0.8";
+        let seen = seen("x-forwarded", PEER, &[("x-forwarded-for", &chain)]);
+        assert_eq!(seen.split(' ').count(), 3 + MAX_HOPS + 1);
+    }
+}
