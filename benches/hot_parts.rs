@@ -76,9 +76,9 @@ fn picking(criterion: &mut Criterion) {
             let members = (0..count)
                 .map(|index| {
                     let address: Arc<str> = format!("127.0.0.1:{}", 9000 + index).into();
-                    let socket = address.parse().unwrap();
+                    let socket = address.parse::<std::net::SocketAddr>().unwrap().into();
                     Member {
-                        endpoint: endpoints.endpoint(&upstream, &address, socket),
+                        endpoint: endpoints.endpoint(&upstream, &address, &socket),
                         status: health.status(&upstream, &address, None),
                         weight: 1,
                     }

@@ -5,10 +5,20 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::metrics::Name;
+use crate::server::admission::Admission;
 use crate::snapshot::{Live, Snapshot};
 
-/// Has the cache's, the endpoints' and the checks' figures pulled at every scrape.
-pub(super) fn register(live: &Arc<Live>, current: &Arc<ArcSwap<Snapshot>>) {
+/// Has the cache's, the endpoints' and the checks' figures pulled at every scrape, and how many
+/// connections there may be.
+pub(super) fn register(
+    live: &Arc<Live>,
+    current: &Arc<ArcSwap<Snapshot>>,
+    admission: &Arc<Admission>,
+) {
+    let admission = Arc::clone(admission);
+    live.metrics.pull(move |sink| {
+        sink.put_count(Name::ConnectionsLimit, &[], admission.most() as u64);
+    });
     let cache = Arc::clone(&live.cache);
     live.metrics.pull(move |sink| {
         let stats = cache.stats();

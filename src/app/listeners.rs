@@ -6,36 +6,62 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::config::model;
+use crate::config::model::{self, ListenAddress};
 use crate::health::{Prober, Target};
 use crate::metrics::Kept;
-use crate::net::listen::{self, ListenError};
+use crate::net::listen::{self, ListenError, Listener, SocketFile};
 use crate::reload::Apply;
-use crate::server::accept::Tls;
+use crate::server::accept::{Senders, Spoken, Tls};
+use crate::server::admission::Admission;
 use crate::snapshot::{Live, Snapshot};
 
+use super::limits;
 use super::worker::{Command, Workers, tell};
 
 /// The sockets of one listener, one for each worker.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     /// The address in the config; port 0 stays 0 here.
-    key: SocketAddr,
-    sockets: Vec<TcpListener>,
+    key: ListenAddress,
+    sockets: Vec<Listener>,
+    /// Of a Unix socket.
+    file: Option<SocketFile>,
 }
 
 impl Sockets {
+    fn open(
+        listener: &model::Listener,
+        workers: usize,
+        held: &[SocketAddr],
+    ) -> Result<Self, ListenError> {
+        let key = listener.address.clone();
+        let (sockets, file) = match &key {
+            ListenAddress::Tcp(address) => {
+                let sockets = listen::group(*address, workers, held)?;
+                (sockets.into_iter().map(Listener::Tcp).collect(), None)
+            }
+            ListenAddress::Unix(path) => {
+                let (sockets, file) = listen::unix_group(path, listener.mode, workers)?;
+                let sockets = sockets.into_iter().map(Listener::Unix).collect();
+                (sockets, Some(file))
+            }
+        };
+        Ok(Self { key, sockets, file })
+    }
+
     /// Where it listens really.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.sockets
-            .first()
-            .and_then(|socket| socket.local_addr().ok())
-            .unwrap_or(self.key)
+    pub(super) fn address(&self) -> ListenAddress {
+        match self.sockets.first() {
+            Some(Listener::Tcp(socket)) => socket.local_addr().ok().map(ListenAddress::Tcp),
+            Some(Listener::Unix(_)) | None => None,
+        }
+        .unwrap_or_else(|| self.key.clone())
     }
 }
 
@@ -47,11 +73,28 @@ pub(super) fn open(
 ) -> Result<Vec<Sockets>, ListenError> {
     listeners
         .iter()
-        .map(|listener| {
-            let key = listener.address;
-            listen::group(key, workers, held).map(|sockets| Sockets { key, sockets })
-        })
+        .map(|listener| Sockets::open(listener, workers, held))
         .collect()
+}
+
+/// A listener that is open: what a reload may change about it.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    tls: Tls,
+    senders: Senders,
+    spoken: Spoken,
+    /// Of a Unix socket; goes with the listener.
+    file: Option<SocketFile>,
+}
+
+/// Every listener that is open, by its address in the config.
+pub(super) type Slots = Rc<RefCell<HashMap<ListenAddress, Slot>>>;
+
+/// Takes away the files of Unix sockets, so that nobody new comes in by them.
+pub(super) fn remove_files(slots: &Slots) {
+    for slot in slots.borrow_mut().values_mut() {
+        slot.file = None;
+    }
 }
 
 /// The listeners of the process and all else that follows the snapshot.
@@ -60,7 +103,10 @@ pub(crate) struct Listeners {
     workers: Vec<mpsc::Sender<Command>>,
     live: Arc<Live>,
     prober: RefCell<Prober>,
-    open: RefCell<HashMap<SocketAddr, Tls>>,
+    admission: Arc<Admission>,
+    /// How many descriptors may be open.
+    descriptors: usize,
+    open: Slots,
 }
 
 impl Listeners {
@@ -69,6 +115,7 @@ impl Listeners {
         workers: &Workers,
         live: &Arc<Live>,
         prober: Prober,
+        (admission, descriptors): (&Arc<Admission>, usize),
         sockets: Vec<Sockets>,
         snapshot: &Arc<Snapshot>,
     ) -> Self {
@@ -76,23 +123,31 @@ impl Listeners {
             workers: workers.commands().to_vec(),
             live: Arc::clone(live),
             prober: RefCell::new(prober),
-            open: RefCell::default(),
+            admission: Arc::clone(admission),
+            descriptors,
+            open: Rc::default(),
         };
         listeners.commit(sockets, snapshot);
         listeners
     }
 
-    fn hand_out(&self, sockets: Sockets, tls: &Tls) {
-        let counters = self.live.metrics.listener(&sockets.key.to_string());
-        for (worker, socket) in self.workers.iter().zip(sockets.sockets) {
-            let (tls, counters) = (Arc::clone(tls), Arc::clone(&counters));
+    /// What stays with the control plane of each listener that is open.
+    pub(super) fn slots(&self) -> Slots {
+        Rc::clone(&self.open)
+    }
+
+    fn hand_out(&self, sockets: Vec<Listener>, key: &ListenAddress, slot: &Slot) {
+        let counters = self.live.metrics.listener(&key.to_string());
+        for (worker, socket) in self.workers.iter().zip(sockets) {
             tell(
                 worker,
                 Command::Listen {
                     socket,
-                    key: sockets.key,
-                    tls,
-                    counters,
+                    key: key.clone(),
+                    tls: Arc::clone(&slot.tls),
+                    senders: Arc::clone(&slot.senders),
+                    spoken: Arc::clone(&slot.spoken),
+                    counters: Arc::clone(&counters),
                 },
             );
         }
@@ -107,7 +162,8 @@ impl Listeners {
             targets.extend(upstream.pool.members().iter().map(|member| Target {
                 upstream: Arc::clone(&upstream.name),
                 address: Arc::clone(&member.endpoint.address),
-                socket: member.endpoint.socket,
+                socket: member.endpoint.socket.clone(),
+                hop: Arc::clone(&upstream.hop),
                 check: check.clone(),
                 status: Arc::clone(&member.status),
             }));
@@ -155,7 +211,13 @@ impl Apply for Listeners {
             .filter(|listener| !opened.contains_key(&listener.address))
             .cloned()
             .collect();
-        let held: Vec<SocketAddr> = opened.keys().copied().collect();
+        let held: Vec<SocketAddr> = opened
+            .keys()
+            .filter_map(|key| match key {
+                ListenAddress::Tcp(address) => Some(*address),
+                ListenAddress::Unix(_) => None,
+            })
+            .collect();
         open(&added, self.workers.len(), &held).map_err(|error| error.to_string())
     }
 
@@ -167,23 +229,36 @@ impl Apply for Listeners {
                 let stays = listeners.iter().any(|listener| listener.address == *key);
                 if !stays {
                     for worker in &self.workers {
-                        tell(worker, Command::Close { key: *key });
+                        tell(worker, Command::Close { key: key.clone() });
                     }
                     tracing::info!(address = %key, "listener closed");
                 }
                 stays
             });
             for (listener, tls) in listeners.iter().zip(&now.tls) {
-                let slot = open.entry(listener.address).or_default();
-                slot.store(Arc::new(tls.clone()));
+                let slot = open.entry(listener.address.clone()).or_default();
+                slot.tls.store(Arc::new(tls.clone()));
+                slot.senders
+                    .store(Arc::new(listener.proxy_protocol.clone()));
+                slot.spoken.store(Arc::new(listener.protocols));
+                if let Some(file) = &slot.file
+                    && let Err(error) = file.set_mode(listener.mode)
+                {
+                    tracing::warn!(address = %listener.address, %error, "cannot set the mode");
+                }
             }
             for sockets in ready {
                 let address = sockets.address();
-                let tls = open.entry(sockets.key).or_default();
-                self.hand_out(sockets, tls);
+                let Sockets { key, sockets, file } = sockets;
+                let slot = open.entry(key.clone()).or_default();
+                slot.file = file;
+                self.hand_out(sockets, &key, slot);
                 tracing::info!(%address, "listening");
             }
         }
+        let connections = &now.config.limits.connections;
+        let (total, per_address) = limits::of_connections(connections, self.descriptors);
+        self.admission.limit(total, per_address);
         for worker in &self.workers {
             tell(worker, Command::Refresh);
         }

@@ -22,11 +22,13 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 
+use crate::config::model::ListenAddress;
 use crate::config::{self, Loaded};
 use crate::health::Prober;
 use crate::metrics::Metrics;
 use crate::proxy::access_log::Writer;
 use crate::reload::Reloader;
+use crate::server::admission::Admission;
 use crate::snapshot::{self, Live, Snapshot};
 use crate::{admin, net};
 
@@ -61,7 +63,7 @@ impl std::fmt::Debug for Options {
 #[derive(Debug, Clone)]
 pub struct Ready {
     /// Public addresses, in the order of the config.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<ListenAddress>,
     /// The operators' address.
     pub admin: SocketAddr,
 }
@@ -88,7 +90,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         .context("the control plane cannot start")?;
     // From here on a signal is for us, however early it comes.
     let mut signals = control.block_on(async { Signals::catch() })?;
-    limits::raise_descriptors();
+    let descriptors = limits::raise_descriptors();
     let mut config = loaded.config.clone();
     if let Some(access_log) = options.access_log {
         config.access_log = access_log;
@@ -111,11 +113,15 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
             .unwrap_or(config.admin.address),
     };
     count_panics(&live.metrics);
-    let workers = Workers::start(workers, &live, &current, began, log.as_ref())?;
-    gauges::register(&live, &current);
+    let (most, per_address) = limits::of_connections(&config.limits.connections, descriptors);
+    let admission = Admission::new(most, per_address);
+    let workers = Workers::start(workers, &live, &current, &admission, began, log.as_ref())?;
+    gauges::register(&live, &current, &admission);
     let outcome = control.block_on(async {
         let prober = Prober::new(tokio::runtime::Handle::current());
-        let listeners = Listeners::new(&workers, &live, prober, sockets, &current.load());
+        let room = (&admission, descriptors);
+        let listeners = Listeners::new(&workers, &live, prober, room, sockets, &current.load());
+        let slots = listeners.slots();
         let reloader = Rc::new(Reloader::new(path, &live, listeners, &current, loaded));
         let state = Rc::new(admin::State::new(&live, reloader));
         for listener in admin {
@@ -123,7 +129,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         }
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"), workers = workers.count(),
-            listeners = ?ready.listeners, admin = %ready.admin, "headgate is ready"
+            listeners = %listed(&ready.listeners), admin = %ready.admin, "headgate is ready"
         );
         state.set_ready(true);
         if let Some(tell) = options.ready {
@@ -136,6 +142,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         };
         signals.obey_until_stop(state.reloader(), reopen).await;
         state.set_ready(false);
+        listeners::remove_files(&slots);
         drain(
             &workers,
             current.load().config.timeouts.shutdown,
@@ -153,6 +160,12 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         tracing::warn!("the access log could not be written out");
     }
     outcome
+}
+
+/// Addresses as a list in one field of a log line.
+fn listed(addresses: &[ListenAddress]) -> String {
+    let shown: Vec<String> = addresses.iter().map(ListenAddress::to_string).collect();
+    format!("[{}]", shown.join(", "))
 }
 
 /// Lets requests finish, for as long as the config allows and nobody insists.

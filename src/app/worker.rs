@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,15 +17,21 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::config::model::ListenAddress;
+use crate::config::units::ByteSize;
 use crate::metrics::Listener;
 use crate::net::deadline::{Deadlines, TICK};
+use crate::net::listen;
 use crate::net::socket::Batch;
 use crate::proxy::access_log::Writer;
 use crate::proxy::{Worker, access_log};
-use crate::server::accept::{Accept, Tls};
+use crate::server::accept::{Accept, Listening, Senders, Spoken, Tls};
+use crate::server::admission::Admission;
 use crate::server::connection::Shared;
 use crate::server::drain::Drain;
 use crate::server::guard::Limits;
+use crate::server::http2;
+use crate::server::turn_away::TurnedAway;
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::Pools;
 
@@ -40,13 +45,15 @@ const SECOND: u32 = 20;
 pub(super) enum Command {
     /// Accept on this socket too.
     Listen {
-        socket: TcpListener,
-        key: SocketAddr,
+        socket: listen::Listener,
+        key: ListenAddress,
         tls: Tls,
+        senders: Senders,
+        spoken: Spoken,
         counters: Arc<Listener>,
     },
     /// Accept no more at this address; connections go on.
-    Close { key: SocketAddr },
+    Close { key: ListenAddress },
     /// A new snapshot is in force.
     Refresh,
     /// Accept no more at all, and let requests finish.
@@ -67,6 +74,7 @@ impl Workers {
         count: usize,
         live: &Arc<Live>,
         current: &Arc<ArcSwap<Snapshot>>,
+        admission: &Arc<Admission>,
         began: Instant,
         log: Option<&Writer>,
     ) -> Result<Self> {
@@ -82,6 +90,7 @@ impl Workers {
                 id,
                 live: Arc::clone(live),
                 current: Arc::clone(current),
+                admission: Arc::clone(admission),
                 began,
                 log: log.map(Writer::buffer),
                 commands,
@@ -144,6 +153,7 @@ struct Birth {
     id: usize,
     live: Arc<Live>,
     current: Arc<ArcSwap<Snapshot>>,
+    admission: Arc<Admission>,
     began: Instant,
     log: Option<access_log::Buffer>,
     commands: mpsc::Receiver<Command>,
@@ -177,12 +187,15 @@ impl Birth {
             &drain,
             limits(&worker),
         );
+        shared.http2.set(http2(&worker));
         let ticking = tokio::task::spawn_local(tick(Rc::clone(&worker)));
         let mut desk = Desk {
             id: self.id,
             live: self.live,
             shared,
             worker,
+            admission: self.admission,
+            turned_away: Rc::default(),
             stops: HashMap::new(),
             next_id: Rc::default(),
             drained: self.drained,
@@ -224,13 +237,28 @@ fn limits(worker: &Worker) -> Limits {
     }
 }
 
+fn http2(worker: &Worker) -> http2::Settings {
+    let view = worker.view();
+    let limits = &view.snapshot.config.limits.http2;
+    let window = |size: ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
+    http2::Settings {
+        streams: limits.streams,
+        resets: limits.resets,
+        stream_window: window(limits.stream_window),
+        connection_window: window(limits.connection_window),
+        ..http2::Settings::default()
+    }
+}
+
 /// Takes the commands of a worker.
 struct Desk {
     id: usize,
     live: Arc<Live>,
     shared: Rc<Shared<Worker>>,
     worker: Rc<Worker>,
-    stops: HashMap<SocketAddr, Rc<Notify>>,
+    admission: Arc<Admission>,
+    turned_away: Rc<TurnedAway>,
+    stops: HashMap<ListenAddress, Rc<Notify>>,
     next_id: Rc<Cell<u64>>,
     drained: Arc<tokio::sync::Semaphore>,
 }
@@ -244,9 +272,11 @@ impl Desk {
                 socket,
                 key,
                 tls,
+                senders,
+                spoken,
                 counters,
-            } => match tokio::net::TcpListener::from_std(socket) {
-                Ok(listener) => self.listen(listener, key, tls, counters),
+            } => match Listening::new(socket) {
+                Ok(listening) => self.listen(listening, key, (tls, senders, spoken), counters),
                 Err(error) => tracing::error!(address = %key, %error, "cannot listen"),
             },
             Command::Close { key } => {
@@ -256,6 +286,7 @@ impl Desk {
             }
             Command::Refresh => {
                 self.shared.limits.set(limits(&self.worker));
+                self.shared.http2.set(http2(&self.worker));
                 self.worker.second();
             }
             Command::Drain => self.drain(),
@@ -264,9 +295,9 @@ impl Desk {
 
     fn listen(
         &mut self,
-        listener: tokio::net::TcpListener,
-        key: SocketAddr,
-        tls: Tls,
+        listening: Listening,
+        key: ListenAddress,
+        (tls, senders, spoken): (Tls, Senders, Spoken),
         counters: Arc<Listener>,
     ) {
         let stop = Rc::new(Notify::new());
@@ -274,13 +305,16 @@ impl Desk {
         let accept = Accept {
             worker: self.id,
             shared: Rc::clone(&self.shared),
-            listener,
             tls,
+            senders,
+            spoken,
+            admission: Arc::clone(&self.admission),
+            turned_away: Rc::clone(&self.turned_away),
             counters,
             metrics: Arc::clone(&self.live.metrics),
             next_id: Rc::clone(&self.next_id),
         };
-        tokio::task::spawn_local(accept.run(stop));
+        tokio::task::spawn_local(accept.run(listening, stop));
     }
 
     fn drain(&mut self) {

@@ -4,10 +4,11 @@
 //! `health::Status`, which a `Member` holds beside it. Invariant: every field is an atomic of its
 //! own and none guards another, so `Relaxed` is enough everywhere.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use crate::config::model::EndpointAddress;
 
 /// First pause after a failed exchange; doubles with each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -25,10 +26,10 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// Name of the upstream it belongs to.
     pub upstream: Arc<str>,
-    /// `host:port` as in the config.
+    /// `host:port` or `unix:/path`, as in the config.
     pub address: Arc<str>,
     /// Where that leads.
-    pub socket: SocketAddr,
+    pub socket: EndpointAddress,
     in_flight: AtomicU32,
     failures: AtomicU32,
     paused_until: AtomicU64,
@@ -39,7 +40,7 @@ impl Endpoint {
         id: EndpointId,
         upstream: Arc<str>,
         address: Arc<str>,
-        socket: SocketAddr,
+        socket: EndpointAddress,
     ) -> Self {
         Self {
             id,

@@ -5,14 +5,15 @@
 //! or request holds an endpoint, the same key yields that same endpoint.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::config::model::EndpointAddress;
+
 use super::endpoint::{Endpoint, EndpointId};
 
-type Key = (Arc<str>, Arc<str>, SocketAddr);
+type Key = (Arc<str>, Arc<str>, EndpointAddress);
 
 /// Look-or-create for endpoints.
 #[derive(Debug, Default)]
@@ -31,13 +32,13 @@ impl Registry {
         &self,
         upstream: &Arc<str>,
         address: &Arc<str>,
-        socket: SocketAddr,
+        socket: &EndpointAddress,
     ) -> Arc<Endpoint> {
         let mut inside = self.0.lock();
         inside
             .endpoints
             .retain(|_, endpoint| endpoint.strong_count() > 0);
-        let key = (Arc::clone(upstream), Arc::clone(address), socket);
+        let key = (Arc::clone(upstream), Arc::clone(address), socket.clone());
         if let Some(endpoint) = inside.endpoints.get(&key).and_then(Weak::upgrade) {
             return endpoint;
         }
@@ -47,7 +48,7 @@ impl Registry {
             id,
             Arc::clone(upstream),
             Arc::clone(address),
-            socket,
+            socket.clone(),
         ));
         inside.endpoints.insert(key, Arc::downgrade(&endpoint));
         endpoint
@@ -60,7 +61,8 @@ mod tests {
     use crate::balancer::InFlight;
 
     fn endpoint(registry: &Registry, address: &str) -> Arc<Endpoint> {
-        registry.endpoint(&"shop".into(), &address.into(), address.parse().unwrap())
+        let socket = EndpointAddress::Ip(address.parse().unwrap());
+        registry.endpoint(&"shop".into(), &address.into(), &socket)
     }
 
     #[test]

@@ -103,7 +103,10 @@ impl Drop for Folder {
 
 /// Refuses early, with one message per port, instead of half-way.
 fn check_ports(config: &model::Config) -> Result<()> {
-    let listeners = config.listeners.iter().map(|listener| listener.address);
+    let listeners = config.listeners.iter().filter_map(|it| match it.address {
+        model::ListenAddress::Tcp(address) => Some(address),
+        model::ListenAddress::Unix(_) => None,
+    });
     let mut taken = Vec::new();
     for address in listeners.chain([config.admin.address]) {
         if let Err(error) = listen::group(address, 1, &[]) {

@@ -12,11 +12,19 @@ use super::units::ByteSize;
 
 pub(crate) const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 
+/// For the owner and the group, which is how a front server of another user is let in.
+pub(crate) const SOCKET_MODE: u32 = 0o660;
+
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const MIN_RATE: ByteSize = ByteSize(240);
 pub(crate) const SHUTDOWN: Duration = Duration::from_secs(30);
+
+pub(crate) const HTTP2_STREAMS: u32 = 100;
+pub(crate) const HTTP2_RESETS: u32 = 100;
+pub(crate) const HTTP2_STREAM_WINDOW: ByteSize = ByteSize(64 << 10);
+pub(crate) const HTTP2_CONNECTION_WINDOW: ByteSize = ByteSize(256 << 10);
 
 pub(crate) const CACHE_MEMORY: ByteSize = ByteSize(256 << 20);
 const CACHE_MAX_OBJECT: ByteSize = ByteSize(8 << 20);
@@ -40,6 +48,7 @@ pub(crate) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const UPSTREAM_BODY_IDLE: Duration = Duration::from_secs(30);
 /// Below the 60 s after which common servers close, so that they rarely close on a request.
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(50);
+pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 pub(crate) const INDEX: &str = "index.html";
 

@@ -15,7 +15,7 @@ mod registry;
 mod status;
 mod thresholds;
 
-pub use probe::{Failure, Outcome, probe};
+pub use probe::{Failure, Outcome};
 pub use prober::{Prober, Target};
 pub use registry::Registry;
 pub use status::{Change, Counts, LastCheck, Report, Status};

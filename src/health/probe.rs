@@ -1,26 +1,28 @@
 //! One check of one endpoint, from a fresh connection to a result.
 //!
 //! `prober` calls `probe` and hands the `Outcome` to `status`. The connection is made for the check
-//! and closed after it, so a check also proves that the endpoint still accepts. Invariant: one
-//! deadline holds for the whole, and nothing that the peer sends is kept: heads are capped by
-//! hyper's buffer, bodies are dropped as they come and read up to a cap.
+//! and closed after it, so a check also proves that the endpoint still accepts; it goes the way that
+//! requests go (`net::hop`): PROXY header, TLS, HTTP/1.1 or HTTP/2. Invariant: one deadline holds for
+//! the whole, and nothing that the peer sends is kept: heads are capped, bodies are dropped as they
+//! come and read up to a cap.
 
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Uri, header};
+use http::{Method, Request, Uri, Version, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
-use crate::config::model::Probe;
+use crate::config::model::{EndpointAddress, Probe, UpstreamProtocol};
 use crate::net::dial;
+use crate::net::hop::{Hop, HopError, Ready};
+use crate::net::proxy_protocol::Header;
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,20 +69,40 @@ impl Failure {
     }
 }
 
-/// Checks `socket` once, within `limit`. `address` is what `Host` says unless the check names one.
-pub async fn probe(check: &Probe, socket: SocketAddr, address: &str, limit: Duration) -> Outcome {
+/// What is checked, and the way there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way<'a> {
+    /// Where it is.
+    pub(super) socket: &'a EndpointAddress,
+    /// How it is reached.
+    pub(super) hop: &'a Hop,
+    /// Its address as in the config; what `Host` says unless the check names one.
+    pub(super) address: &'a str,
+}
+
+/// Checks an endpoint once, within `limit`.
+pub(super) async fn probe(check: &Probe, way: Way<'_>, limit: Duration) -> Outcome {
     let start = Instant::now();
     let attempt = async {
-        let stream = connect(socket).await?;
-        match check {
-            Probe::Tcp => Ok(()),
-            Probe::Http { path, host, status } => {
-                let host = host.as_deref().unwrap_or(address);
-                ask(stream, path, host, *status).await
-            }
+        let stream = dial::connect(way.socket)
+            .await
+            .map_err(|error| connect_failure(&error))?;
+        let Probe::Http { path, host, status } = check else {
+            return Ok(());
+        };
+        let ready = way
+            .hop
+            .prepare(stream, way.address, Header::Local)
+            .await
+            .map_err(|error| hop_failure(&error))?;
+        let host = host.as_deref().unwrap_or_else(|| host_of(way.address));
+        match ready {
+            Ready::Plain(stream) => ask(way.hop, stream, path, host, *status).await,
+            Ready::Tls(stream) => ask(way.hop, stream, path, host, *status).await,
         }
     };
-    let result = timeout(limit, attempt)
+    // Boxed: there are as many checks under way as slots, and most of the time none.
+    let result = timeout(limit, Box::pin(attempt))
         .await
         .unwrap_or(Err(Failure::Timeout(limit)));
     Outcome {
@@ -89,10 +111,20 @@ pub async fn probe(check: &Probe, socket: SocketAddr, address: &str, limit: Dura
     }
 }
 
-async fn connect(socket: SocketAddr) -> Result<TcpStream, Failure> {
-    dial::connect(socket)
-        .await
-        .map_err(|error| connect_failure(&error))
+/// A Unix socket has no name to be called by.
+fn host_of(address: &str) -> &str {
+    if address.starts_with("unix:") {
+        "localhost"
+    } else {
+        address
+    }
+}
+
+fn hop_failure(error: &HopError) -> Failure {
+    Failure::Connect(match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })
 }
 
 fn connect_failure(error: &io::Error) -> Failure {
@@ -108,15 +140,31 @@ const MOST_BODY: usize = 64 * 1024;
 /// Bytes of an answer's head.
 const MOST_HEAD: usize = 16 * 1024;
 
-async fn ask(stream: TcpStream, path: &str, host: &str, expected: u16) -> Result<(), Failure> {
+async fn ask<S>(hop: &Hop, stream: S, path: &str, host: &str, expected: u16) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let ours = |error: http::Error| Failure::Ours(error.to_string());
     let request = Request::builder()
         .method(Method::GET)
-        .uri(Uri::try_from(path).map_err(|error| Failure::Ours(error.to_string()))?)
+        .header(header::USER_AGENT, "headgate-health");
+    if hop.protocol == UpstreamProtocol::H2 {
+        let scheme = if hop.tls.is_some() { "https" } else { "http" };
+        let target = Uri::builder()
+            .scheme(scheme)
+            .authority(host)
+            .path_and_query(path)
+            .build()
+            .map_err(ours)?;
+        let request = request.version(Version::HTTP_2).uri(target).body(());
+        return ask_h2(stream, request.map_err(ours)?, expected).await;
+    }
+    let request = request
+        .uri(path)
         .header(header::HOST, host)
-        .header(header::USER_AGENT, "headgate-health")
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|error| Failure::Ours(error.to_string()))?;
+        .map_err(ours)?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MOST_HEAD)
         .handshake(TokioIo::new(stream))
@@ -145,6 +193,53 @@ async fn ask(stream: TcpStream, path: &str, host: &str, expected: u16) -> Result
     }
 }
 
+async fn ask_h2<S>(stream: S, request: Request<()>, expected: u16) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = h2::client::Builder::new()
+        .enable_push(false)
+        .max_header_list_size(u32::try_from(MOST_HEAD).unwrap_or(u32::MAX))
+        .handshake::<_, Bytes>(stream)
+        .await
+        .map_err(|error| h2_failure(&error))?;
+    let exchange = async move {
+        let (response, _sent) = sender
+            .send_request(request, true)
+            .map_err(|error| h2_failure(&error))?;
+        let response = response.await.map_err(|error| h2_failure(&error))?;
+        let got = response.status().as_u16();
+        if got != expected {
+            return Err(Failure::Status { got, expected });
+        }
+        let mut body = response.into_body();
+        let mut read = 0_usize;
+        while let Some(data) = body.data().await {
+            let length = data.map_err(|error| h2_failure(&error))?.len();
+            read = read.saturating_add(length);
+            if read >= MOST_BODY {
+                break;
+            }
+            body.flow_control()
+                .release_capacity(length)
+                .map_err(|error| h2_failure(&error))?;
+        }
+        Ok(())
+    };
+    let drive = async {
+        drop(connection.await);
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        result = exchange => result,
+        never = drive => match never {},
+    }
+}
+
+fn h2_failure(error: &h2::Error) -> Failure {
+    Failure::Answer(error.to_string())
+}
+
 async fn read_and_drop(mut body: hyper::body::Incoming) -> Result<(), Failure> {
     let mut read = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -166,11 +261,22 @@ fn answer_failure(error: &hyper::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpSocket};
+
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::task::JoinHandle;
 
     use super::*;
+
+    async fn check(check: &Probe, socket: SocketAddr, limit: Duration) -> Outcome {
+        let way = Way {
+            socket: &socket.into(),
+            hop: &Hop::default(),
+            address: "shop:80",
+        };
+        probe(check, way, limit).await
+    }
 
     const LIMIT: Duration = Duration::from_secs(60);
 
@@ -218,16 +324,13 @@ mod tests {
 
     async fn answered(answer: &'static str) -> Result<(), Failure> {
         let (socket, _task) = server(answer).await;
-        probe(&http(), socket, "shop:80", LIMIT).await.result
+        check(&http(), socket, LIMIT).await.result
     }
 
     #[tokio::test]
     async fn it_asks_for_the_path_and_says_who_asks() {
         let (socket, task) = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-        assert_eq!(
-            probe(&http(), socket, "shop:80", LIMIT).await.result,
-            Ok(())
-        );
+        assert_eq!(check(&http(), socket, LIMIT).await.result, Ok(()));
         let head = task.await.unwrap().to_ascii_lowercase();
         assert!(
             head.starts_with("get /healthz?deep=1 http/1.1\r\n"),
@@ -247,7 +350,7 @@ mod tests {
             host: Some("api.test".into()),
             status: 204,
         };
-        assert_eq!(probe(&named, socket, "shop:80", LIMIT).await.result, Ok(()));
+        assert_eq!(check(&named, socket, LIMIT).await.result, Ok(()));
         assert!(
             task.await
                 .unwrap()
@@ -303,16 +406,13 @@ mod tests {
     async fn an_endless_body_is_read_up_to_the_cap() {
         let head = "HTTP/1.1 200 OK\r\n\r\n";
         let socket = endless_server(head, "x").await;
-        assert_eq!(
-            probe(&http(), socket, "shop:80", LIMIT).await.result,
-            Ok(())
-        );
+        assert_eq!(check(&http(), socket, LIMIT).await.result, Ok(()));
     }
 
     #[tokio::test]
     async fn an_endless_head_is_refused_at_the_cap() {
         let socket = endless_server("HTTP/1.1 200 OK\r\nx: ", "aaaaaaaaaaaaaaaa").await;
-        let result = probe(&http(), socket, "shop:80", LIMIT).await.result;
+        let result = check(&http(), socket, LIMIT).await.result;
         assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
     }
 
@@ -324,11 +424,8 @@ mod tests {
             .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .unwrap();
         let socket = reserved.local_addr().unwrap();
-        for check in [Probe::Tcp, http()] {
-            let failure = probe(&check, socket, "shop:80", LIMIT)
-                .await
-                .result
-                .unwrap_err();
+        for kind in [Probe::Tcp, http()] {
+            let failure = check(&kind, socket, LIMIT).await.result.unwrap_err();
             assert_eq!(failure.to_string(), "connection refused");
         }
     }
@@ -337,10 +434,35 @@ mod tests {
     async fn a_tcp_check_passes_where_a_connection_can_be_made() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = listener.local_addr().unwrap();
-        assert_eq!(
-            probe(&Probe::Tcp, socket, "shop:80", LIMIT).await.result,
-            Ok(())
-        );
+        assert_eq!(check(&Probe::Tcp, socket, LIMIT).await.result, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_check_goes_over_a_unix_socket_and_over_http_2() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("origin.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            respond
+                .send_response(http::Response::new(()), true)
+                .unwrap();
+            while connection.accept().await.is_some() {}
+            request.uri().to_string()
+        });
+        let hop = Hop {
+            protocol: UpstreamProtocol::H2,
+            ..Hop::default()
+        };
+        let way = Way {
+            socket: &EndpointAddress::Unix(path.as_path().into()),
+            hop: &hop,
+            address: "unix:/run/origin.sock",
+        };
+        assert_eq!(probe(&http(), way, LIMIT).await.result, Ok(()));
+        assert_eq!(serving.await.unwrap(), "http://localhost/healthz?deep=1");
     }
 
     #[tokio::test(start_paused = true)]
@@ -348,7 +470,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = listener.local_addr().unwrap();
         let limit = Duration::from_secs(5);
-        let outcome = probe(&http(), socket, "shop:80", limit).await;
+        let outcome = check(&http(), socket, limit).await;
         let failure = outcome.result.unwrap_err();
         assert_eq!(failure, Failure::Timeout(limit));
         assert_eq!(failure.to_string(), "timeout after 5s");

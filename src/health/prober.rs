@@ -6,7 +6,6 @@
 //! per (upstream, address) that was last applied, and none after the `Prober` is dropped.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +15,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::probe::{Failure, probe};
+use super::probe::{Failure, Way, probe};
 use super::status::{Change, Status};
 use super::thresholds::State;
-use crate::config::model::HealthCheck;
+use crate::config::model::{EndpointAddress, HealthCheck};
+use crate::net::hop::Hop;
 
 /// Checks that run at one time, so that thousands of endpoints do not take all descriptors when
 /// they are first checked. The others wait their turn.
@@ -35,7 +35,9 @@ pub struct Target {
     /// The endpoint's address as configured; unique within the upstream.
     pub address: Arc<str>,
     /// What the address resolved to.
-    pub socket: SocketAddr,
+    pub socket: EndpointAddress,
+    /// How it is reached.
+    pub hop: Arc<Hop>,
     /// How it is checked.
     pub check: HealthCheck,
     /// Where outcomes go; from `Registry::status` with the same check.
@@ -102,12 +104,14 @@ impl Task {
             upstream,
             address,
             socket,
+            hop,
             check,
             status,
         } = &self.target;
         *upstream == target.upstream
             && *address == target.address
             && *socket == target.socket
+            && hop.is_same(&target.hop)
             && *check == target.check
             && Arc::ptr_eq(status, &target.status)
             && !self.running.is_finished()
@@ -148,11 +152,17 @@ async fn check(target: &Target) {
         upstream,
         address,
         socket,
+        hop,
         check,
         status,
     } = target;
     status.begin_check();
-    let outcome = probe(&check.probe, *socket, address, check.timeout).await;
+    let way = Way {
+        socket,
+        hop,
+        address,
+    };
+    let outcome = probe(&check.probe, way, check.timeout).await;
     if let Err(failure @ Failure::Ours(_)) = &outcome.result {
         tracing::warn!(%upstream, endpoint = %address, reason = %failure, "health check skipped");
     }
@@ -209,6 +219,7 @@ fn after(start: Instant, wait: Duration) -> Instant {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::net::SocketAddr;
 
     use parking_lot::Mutex;
     use tokio::net::TcpSocket;
@@ -267,7 +278,8 @@ mod tests {
         Target {
             upstream,
             address,
-            socket,
+            socket: socket.into(),
+            hop: Arc::default(),
             check: check.clone(),
             status,
         }

@@ -76,6 +76,10 @@ impl<const N: usize> Tally<N> {
         self.0[index].add(1);
     }
 
+    pub(super) fn add(&self, index: usize, n: u64) {
+        self.0[index].add(n);
+    }
+
     pub(super) fn value(&self, index: usize) -> u64 {
         self.0[index].value()
     }

@@ -12,7 +12,9 @@ use http::{Method, StatusCode};
 
 use super::cells::{Counter, Gauge, Histogram, OwnLines, PerWorker, Tally};
 use super::labels::{CODE_CELLS, METHODS, code_index, code_label, method_index};
-use super::labels::{CacheResult, CloseReason, ProxyError, RejectReason};
+use super::labels::{
+    CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError, RejectReason, Side, TunnelEnd,
+};
 use super::names::Name;
 use super::render::Sink;
 
@@ -129,6 +131,11 @@ pub struct UpstreamCells {
     connect: Histogram,
     errors: Tally<{ ProxyError::COUNT }>,
     retries: Tally<{ ProxyError::COUNT }>,
+    stream_granted: Counter,
+    stream_refused: Counter,
+    informational_dropped: Counter,
+    tunnels: Gauge,
+    tunnel_ends: Tally<{ TunnelEnd::COUNT }>,
 }
 
 impl Upstream {
@@ -160,6 +167,28 @@ impl Upstream {
                 sink.put_count(Name::Retries, &labels, retries);
             }
         }
+        let total = |read: fn(&UpstreamCells) -> u64| self.cells.sum(read);
+        let waits = [
+            ("granted", total(|cells| cells.stream_granted.value())),
+            ("refused", total(|cells| cells.stream_refused.value())),
+        ];
+        for (outcome, count) in waits {
+            if count > 0 {
+                sink.put_count(Name::UpstreamStreamWaits, &[upstream, outcome], count);
+            }
+        }
+        let dropped = total(|cells| cells.informational_dropped.value());
+        sink.put_count(Name::UpstreamInformationalDropped, &[upstream], dropped);
+        let open = total(|cells| cells.tunnels.value());
+        sink.put_count(Name::UpstreamTunnelsOpen, &[upstream], open);
+        for end in TunnelEnd::ALL {
+            let ended = self
+                .cells
+                .sum(|cells| cells.tunnel_ends.value(*end as usize));
+            if ended > 0 {
+                sink.put_count(Name::UpstreamTunnels, &[upstream, end.as_str()], ended);
+            }
+        }
     }
 }
 
@@ -174,6 +203,35 @@ impl UpstreamCells {
     #[inline]
     pub fn error(&self, reason: ProxyError) {
         self.errors.count(reason as usize);
+    }
+
+    /// A request waited for a stream of an HTTP/2 connection, and got one or not.
+    #[inline]
+    pub fn stream_waited(&self, granted: bool) {
+        if granted {
+            self.stream_granted.add(1);
+        } else {
+            self.stream_refused.add(1);
+        }
+    }
+
+    /// An informational answer was not passed on.
+    #[inline]
+    pub fn informational_dropped(&self) {
+        self.informational_dropped.add(1);
+    }
+
+    /// A tunnel was opened; `tunnel_ended` must follow on the same worker.
+    #[inline]
+    pub fn tunnel_opened(&self) {
+        self.tunnels.raise();
+    }
+
+    /// An open tunnel is over.
+    #[inline]
+    pub fn tunnel_ended(&self, end: TunnelEnd) {
+        self.tunnels.lower();
+        self.tunnel_ends.count(end as usize);
     }
 
     /// An exchange is tried again, since the one before failed with `reason`.
@@ -303,6 +361,16 @@ pub struct WorkerCells {
     rejects: Tally<{ RejectReason::COUNT }>,
     files_refused: Counter,
     compression_refused: Counter,
+    http2: OnceLock<Box<OwnLines<Http2Cells>>>,
+}
+
+/// Made when the first client speaks HTTP/2.
+#[derive(Debug, Default)]
+struct Http2Cells {
+    streams: Counter,
+    resets: Tally<{ Side::COUNT }>,
+    goaways: Tally<{ Http2Code::COUNT }>,
+    floods: Tally<{ Http2Flood::COUNT }>,
 }
 
 impl WorkerCells {
@@ -330,7 +398,60 @@ impl WorkerCells {
         self.compression_refused.add(1);
     }
 
+    fn http2(&self) -> &Http2Cells {
+        &self.http2.get_or_init(Box::default).0
+    }
+
+    /// A request came by a stream of HTTP/2.
+    #[inline]
+    pub fn http2_stream(&self) {
+        self.http2().streams.add(1);
+    }
+
+    /// Clients took back so many requests.
+    pub fn http2_resets_received(&self, count: u64) {
+        self.http2().resets.add(Side::Client as usize, count);
+    }
+
+    /// Headgate reset a stream.
+    pub fn http2_reset_sent(&self) {
+        self.http2().resets.count(Side::Headgate as usize);
+    }
+
+    /// Headgate sent a GOAWAY with this code.
+    pub fn http2_goaway(&self, code: u32) {
+        let code = usize::try_from(code).unwrap_or(usize::MAX);
+        if code < Http2Code::COUNT {
+            self.http2().goaways.count(code);
+        }
+    }
+
+    /// A client sent too much of something.
+    pub fn http2_flood(&self, kind: Http2Flood) {
+        self.http2().floods.count(kind as usize);
+    }
+
+    fn collect_http2(workers: &PerWorker<Self>, sink: &mut Sink) {
+        let sum = |count: &dyn Fn(&Http2Cells) -> u64| {
+            workers.sum(|cells| cells.http2.get().map_or(0, |cells| count(&cells.0)))
+        };
+        sink.put_count(Name::Http2Streams, &[], sum(&|cells| cells.streams.value()));
+        for side in Side::ALL {
+            let total = sum(&|cells| cells.resets.value(*side as usize));
+            sink.put_count(Name::Http2Resets, &[side.as_str()], total);
+        }
+        for code in Http2Code::ALL {
+            let total = sum(&|cells| cells.goaways.value(*code as usize));
+            sink.put_count(Name::Http2GoAways, &[code.as_str()], total);
+        }
+        for kind in Http2Flood::ALL {
+            let total = sum(&|cells| cells.floods.value(*kind as usize));
+            sink.put_count(Name::Http2Floods, &[kind.as_str()], total);
+        }
+    }
+
     pub(super) fn collect(workers: &PerWorker<Self>, sink: &mut Sink) {
+        Self::collect_http2(workers, sink);
         for reason in CloseReason::ALL {
             let total = workers.sum(|cells| cells.closed.value(*reason as usize));
             sink.put_count(Name::ConnectionsClosed, &[reason.as_str()], total);

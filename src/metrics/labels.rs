@@ -129,16 +129,112 @@ labels! {
         SlowReader "slow_reader"
         /// The client did not speak HTTP, or ambiguously.
         Malformed "malformed"
+        /// The client sent too much of what is allowed in itself, over HTTP/2.
+        Flood "flood"
         /// The TLS handshake failed.
         TlsHandshake "tls_handshake"
         /// The TLS handshake took too long.
         TlsTimeout "tls_timeout"
+        /// A trusted proxy did not send a PROXY protocol header.
+        ProxyHeader "proxy_header"
+        /// A trusted proxy's PROXY protocol header took too long.
+        ProxyHeaderTimeout "proxy_header_timeout"
+        /// There were too many connections.
+        ConnectionLimit "connection_limit"
+        /// There were too many connections from the client's address.
+        AddressLimit "address_limit"
         /// The connection broke.
         Io "io_error"
         /// The upstream broke off an answer that had begun.
         Upstream "upstream"
         /// A fault of Headgate.
         Internal "internal_error"
+    }
+}
+
+labels! {
+    /// What a client sent too much of over HTTP/2.
+    Http2Flood {
+        /// Requests that it took back.
+        Reset "reset"
+        /// Faults for which Headgate had to reset its streams.
+        ProvokedReset "provoked_reset"
+        /// PING.
+        Ping "ping"
+        /// SETTINGS.
+        Settings "settings"
+        /// PRIORITY.
+        Priority "priority"
+        /// WINDOW_UPDATE.
+        WindowUpdate "window_update"
+        /// DATA with little or nothing in it.
+        SmallData "small_data"
+        /// CONTINUATION.
+        Continuation "continuation"
+        /// Header fields.
+        Fields "fields"
+        /// Frames of unknown types.
+        Unknown "unknown"
+        /// Answers that it asked for and gave no window for.
+        ClosedWindow "closed_window"
+    }
+}
+
+labels! {
+    /// The codes of RFC 9113 section 7.
+    Http2Code {
+        /// 0
+        NoError "no_error"
+        /// 1
+        ProtocolError "protocol_error"
+        /// 2
+        InternalError "internal_error"
+        /// 3
+        FlowControlError "flow_control_error"
+        /// 4
+        SettingsTimeout "settings_timeout"
+        /// 5
+        StreamClosed "stream_closed"
+        /// 6
+        FrameSizeError "frame_size_error"
+        /// 7
+        RefusedStream "refused_stream"
+        /// 8
+        Cancel "cancel"
+        /// 9
+        CompressionError "compression_error"
+        /// 10
+        ConnectError "connect_error"
+        /// 11
+        EnhanceYourCalm "enhance_your_calm"
+        /// 12
+        InadequateSecurity "inadequate_security"
+        /// 13
+        Http11Required "http_1_1_required"
+    }
+}
+
+labels! {
+    /// Which side of a connection did something.
+    Side {
+        /// The client.
+        Client "client"
+        /// Headgate.
+        Headgate "headgate"
+    }
+}
+
+labels! {
+    /// Who ended a tunnel.
+    TunnelEnd {
+        /// The client.
+        Client "client"
+        /// The endpoint.
+        Upstream "upstream"
+        /// Nobody said anything for too long.
+        Idle "idle"
+        /// The endpoint's connection broke.
+        Error "error"
     }
 }
 
@@ -316,6 +412,12 @@ mod tests {
         );
         check(
             &CacheResult::ALL
+                .iter()
+                .map(|v| v.as_str())
+                .collect::<Vec<_>>(),
+        );
+        check(
+            &TunnelEnd::ALL
                 .iter()
                 .map(|v| v.as_str())
                 .collect::<Vec<_>>(),

@@ -26,7 +26,9 @@ use self::cells::PerWorker;
 pub use self::control::Control;
 pub use self::families::{Endpoint, EndpointCells, Listener, ListenerCells, Route, RouteCells};
 pub use self::families::{Upstream, UpstreamCells, WorkerCells};
-pub use self::labels::{CacheResult, CloseReason, ProxyError, RejectReason};
+pub use self::labels::{
+    CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError, RejectReason, Side, TunnelEnd,
+};
 pub use self::names::Name;
 pub use self::render::Sink;
 use self::render::{Fill, Scrape};

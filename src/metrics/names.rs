@@ -81,6 +81,14 @@ families! {
         "Exchanges that failed, by the error types of RFC 9209."
     Retries Counter "headgate_retries_total" ["upstream", "reason"]
         "Exchanges that were tried again, by why the one before failed."
+    UpstreamStreamWaits Counter "headgate_upstream_stream_waits_total" ["upstream", "outcome"]
+        "Requests that waited for a free stream of an HTTP/2 connection."
+    UpstreamInformationalDropped Counter "headgate_upstream_informational_dropped_total" ["upstream"]
+        "Informational answers (1xx) that were not passed on to a client."
+    UpstreamTunnelsOpen Gauge "headgate_upstream_tunnels_open" ["upstream"]
+        "Tunnels (WebSocket and the like) that are open now."
+    UpstreamTunnels Counter "headgate_upstream_tunnels_total" ["upstream", "reason"]
+        "Tunnels that ended, by who or what ended them."
     CacheRequests Counter "headgate_cache_requests_total" ["route", "result"]
         "Requests on caching routes, by what the cache made of them."
     CacheBytes Gauge "headgate_cache_bytes" []
@@ -95,8 +103,18 @@ families! {
         "Accepted connections."
     ConnectionsOpen Gauge "headgate_connections_open" ["listener"]
         "Connections of clients that are open now."
+    ConnectionsLimit Gauge "headgate_connections_limit" []
+        "Most connections of clients that may be open."
     ConnectionsClosed Counter "headgate_connections_closed_total" ["reason"]
         "Connections of clients that ended, by why."
+    Http2Streams Counter "headgate_http2_streams_total" []
+        "Streams that clients opened over HTTP/2 and whose requests were looked at."
+    Http2Resets Counter "headgate_http2_resets_total" ["by"]
+        "Streams that were reset over HTTP/2, by who did it."
+    Http2GoAways Counter "headgate_http2_goaways_total" ["code"]
+        "GOAWAY frames that were sent, by their code."
+    Http2Floods Counter "headgate_http2_floods_total" ["kind"]
+        "Too much of something that is allowed in itself, over HTTP/2."
     Rejects Counter "headgate_rejects_total" ["reason"]
         "Requests that Headgate answered itself with an error, by why."
     FilesRefused Counter "headgate_files_refused_total" []

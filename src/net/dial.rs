@@ -7,18 +7,38 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-/// Connects to `address` with `TCP_NODELAY` set: with Nagle's algorithm left on, a request in two
-/// writes would wait for the peer's delayed acknowledgement.
+use crate::config::model::EndpointAddress;
+
+use super::transport::Transport;
+
+/// Connects to `address`; over TCP with `TCP_NODELAY` set: with Nagle's algorithm left on, a request
+/// in two writes would wait for the peer's delayed acknowledgement.
 ///
 /// # Errors
-/// What the operating system says (refused, unreachable, ...).
-pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    refuse_ourselves(&stream, address)?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// What the operating system says (refused, unreachable, ...). A Unix socket that is not there counts
+/// as refused: its server is gone.
+pub async fn connect(address: &EndpointAddress) -> io::Result<Transport> {
+    match address {
+        EndpointAddress::Ip(address) => {
+            let stream = TcpStream::connect(address).await?;
+            refuse_ourselves(&stream, *address)?;
+            stream.set_nodelay(true)?;
+            Ok(Transport::Tcp(stream))
+        }
+        EndpointAddress::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(gone)?;
+            Ok(Transport::Unix(stream))
+        }
+    }
+}
+
+fn gone(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(io::ErrorKind::ConnectionRefused, error),
+        _ => error,
+    }
 }
 
 /// Whether a failure to connect says something about us and nothing about the other end: out of
@@ -68,7 +88,24 @@ mod tests {
     #[tokio::test]
     async fn a_server_is_reached_without_delay() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = connect(server.local_addr().unwrap()).await.unwrap();
+        let address = EndpointAddress::Ip(server.local_addr().unwrap());
+        let Transport::Tcp(stream) = connect(&address).await.unwrap() else {
+            panic!("an IP address is reached over TCP");
+        };
         assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_reached_and_one_that_is_gone_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("origin.sock");
+        let address = EndpointAddress::Unix(path.as_path().into());
+        let error = connect(&address).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let _server = tokio::net::UnixListener::bind(&path).unwrap();
+        assert!(matches!(
+            connect(&address).await.unwrap(),
+            Transport::Unix(_)
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! Sockets: listening (`listen`), dialing (`dial`), TLS (`tls`), and a worker's deadlines (`deadline`).
+//! Sockets: listening (`listen`), dialing (`dial`, `hop`), TLS (`tls`, `tls_client`), the PROXY protocol
+//! (`proxy_protocol`), and a worker's deadlines (`deadline`).
 //!
 //! `server` and `upstream` build on these; `health` dials through the same `dial`. Invariant:
 //! `dial` is the only place that opens an outbound connection, and every wait on a peer can be
@@ -6,7 +7,11 @@
 
 pub mod deadline;
 pub mod dial;
+pub mod hop;
 pub mod listen;
+pub mod proxy_protocol;
 pub mod socket;
 pub mod stream;
 pub mod tls;
+pub mod tls_client;
+pub mod transport;

@@ -1,4 +1,4 @@
-//! A TCP connection whose small writes leave in batches.
+//! A connection whose small writes leave in batches.
 //!
 //! A worker that wakes up finds many connections ready at once. Writing each answer as it is made
 //! wakes the peer's process for every one of them; so small messages are first gathered here, and
@@ -14,9 +14,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::transport::{ReadHalf, Transport, WriteHalf};
 
 /// Messages up to this size are gathered.
 const SMALL: usize = 4 * 1024;
@@ -89,7 +90,7 @@ impl Batch {
 /// What is to be sent on one connection.
 #[derive(Debug)]
 struct Outbox {
-    stream: RefCell<OwnedWriteHalf>,
+    stream: RefCell<WriteHalf>,
     pending: RefCell<Pending>,
     queued: Cell<bool>,
     failure: Cell<Option<io::ErrorKind>>,
@@ -157,10 +158,12 @@ impl Outbox {
     }
 }
 
-/// A TCP connection of one worker.
+/// A TCP or Unix connection of one worker.
 #[derive(Debug)]
 pub struct Socket {
-    read: OwnedReadHalf,
+    read: ReadHalf,
+    /// What was read and put back, to be read first.
+    ahead: RefCell<Bytes>,
     outbox: Rc<Outbox>,
     batch: Rc<Batch>,
 }
@@ -168,8 +171,8 @@ pub struct Socket {
 impl Socket {
     /// Gathers the small writes of `stream` in `batch`.
     #[must_use]
-    pub fn new(stream: TcpStream, batch: &Rc<Batch>) -> Self {
-        let (read, write) = stream.into_split();
+    pub fn new(stream: impl Into<Transport>, batch: &Rc<Batch>) -> Self {
+        let (read, write) = stream.into().into_split();
         let outbox = Rc::new(Outbox {
             stream: RefCell::new(write),
             pending: RefCell::default(),
@@ -178,6 +181,7 @@ impl Socket {
         });
         Self {
             read,
+            ahead: RefCell::default(),
             outbox,
             batch: Rc::clone(batch),
         }
@@ -189,10 +193,36 @@ impl Socket {
         self.outbox.pending.borrow().unsent().len()
     }
 
+    /// Puts back what was read too much: it is read again, before everything else.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        debug_assert!(
+            self.ahead.get_mut().is_empty(),
+            "what is put back is one piece"
+        );
+        *self.ahead.get_mut() = bytes;
+    }
+
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.ahead.borrow().is_empty() {
+            return Poll::Ready(());
+        }
         // An error shows itself to whoever reads.
-        self.read.as_ref().poll_read_ready(cx).map(drop)
+        self.read.poll_read_ready(cx).map(drop)
+    }
+
+    /// What can be read at once, into `buf`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has come; what the kernel says otherwise.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut ahead = self.ahead.borrow_mut();
+        if ahead.is_empty() {
+            return self.read.try_read(buf);
+        }
+        let count = ahead.len().min(buf.len());
+        buf[..count].copy_from_slice(&ahead.split_to(count));
+        Ok(count)
     }
 
     /// Whether `length` more bytes are to be gathered; room is made for them first.
@@ -243,6 +273,12 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let ahead = self.ahead.get_mut();
+        if !ahead.is_empty() {
+            let count = ahead.len().min(buf.remaining());
+            buf.put_slice(&ahead.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.read).poll_read(cx, buf)
     }
 }
@@ -295,7 +331,7 @@ impl AsyncWrite for Socket {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::task::LocalSet;
 
     use super::*;
@@ -330,6 +366,24 @@ mod tests {
             let count = peer.read(&mut buffer).await.unwrap();
             assert_eq!(&buffer[..count], b"one two three");
             assert_eq!(socket.unsent(), 0);
+        });
+    }
+
+    #[test]
+    fn what_is_put_back_is_read_first() {
+        with_batch(|batch| async move {
+            let (mut socket, mut peer) = pair(&batch).await;
+            peer.write_all(b"header and more").await.unwrap();
+            let mut came = [0; 12];
+            socket.read_exact(&mut came).await.unwrap();
+            socket.put_back(Bytes::copy_from_slice(&came[6..]));
+            std::future::poll_fn(|cx| socket.poll_readable(cx)).await;
+            let mut two = [0; 2];
+            assert_eq!(socket.try_read(&mut two).unwrap(), 2);
+            assert_eq!(&two, b" a");
+            let mut rest = [0; 7];
+            socket.read_exact(&mut rest).await.unwrap();
+            assert_eq!(&rest, b"nd more");
         });
     }
 

@@ -9,17 +9,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{client, server};
 
 use super::socket::Socket;
 
 /// A connected stream.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP.
+    /// As it is.
     Plain(Socket),
-    /// TLS over TCP, we being the server.
-    Tls(Box<TlsStream<Socket>>),
+    /// TLS over it, we being the server.
+    Tls(Box<server::TlsStream<Socket>>),
+    /// TLS over it, we being the client.
+    TlsClient(Box<client::TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -29,16 +31,28 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.unsent(),
             Self::Tls(stream) => stream.get_ref().0.unsent(),
+            Self::TlsClient(stream) => stream.get_ref().0.unsent(),
         }
     }
 }
 
 impl Stream {
+    /// What was agreed on by ALPN, if anything was.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::TlsClient(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// Ready when there is something to read, or nothing more will come.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Plain(socket) => socket.poll_readable(cx),
             Self::Tls(stream) => stream.get_ref().0.poll_readable(cx),
+            Self::TlsClient(stream) => stream.get_ref().0.poll_readable(cx),
         }
     }
 }
@@ -52,6 +66,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -65,6 +80,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -76,6 +92,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -83,6 +100,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::TlsClient(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -90,6 +108,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -97,6 +116,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

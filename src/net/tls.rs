@@ -49,14 +49,22 @@ pub enum TlsError {
 ///
 /// # Errors
 /// When a file cannot be read, or a certificate and its key do not match.
-pub fn server_config(tls: &model::Tls) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(
+    tls: &model::Tls,
+    spoken: model::Protocols,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let resolver = Resolver::new(&tls.certificates)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if spoken.h2 {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
+    if spoken.http1 {
+        config.alpn_protocols.push(b"http/1.1".to_vec());
+    }
     // Stateless tickets: every worker can resume what another began, with no shared lock.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.send_tls13_tickets = 1;

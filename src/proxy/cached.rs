@@ -113,6 +113,7 @@ fn find(
     now: Instant,
 ) -> Lookup {
     let worker = &context.worker;
+    let host = context.client.key_host(host);
     let request = cache::Request {
         source: &context.view.snapshot.upstreams[upstream.0].name,
         method: &context.request.method,

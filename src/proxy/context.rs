@@ -62,10 +62,6 @@ pub(super) struct Hints(pub(super) Option<Rc<dyn Early>>);
 
 impl Hints {
     /// Passes on what of an informational answer is for clients; says whether it will be sent.
-    #[expect(
-        dead_code,
-        reason = "exchanges do not hand informational answers on yet"
-    )]
     pub(super) fn send(&self, status: StatusCode, sent: &HeaderMap) -> bool {
         let headers = headers::for_early(sent);
         match &self.0 {

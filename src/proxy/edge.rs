@@ -44,7 +44,7 @@ pub(super) fn render(template: &Template, about: &About<'_>) -> Option<HeaderVal
             Piece::Variable(variable) => *variable,
         };
         match variable {
-            Variable::ClientIp => write!(text, "{}", about.client.address.ip()).ok()?,
+            Variable::ClientIp => write!(text, "{}", about.client.address.host()).ok()?,
             Variable::Host => text.push_str(host(about)),
             Variable::Path => text.push_str(about.request.uri.path()),
             Variable::Query => {

@@ -37,6 +37,7 @@ use crate::wire::Peer;
 use super::context::{Context, Exchange, Hints};
 use super::edge;
 use super::headers;
+use super::normalize;
 use super::outbound::Stream;
 use super::reject::Reject;
 use super::trust::Client;
@@ -50,15 +51,11 @@ pub(super) struct Order {
     pub(super) peer: Rc<Peer>,
     pub(super) client: Client,
     pub(super) request: Rc<Parts>,
-    /// The target that endpoints see.
-    target: Uri,
+    /// What endpoints see in place of the client's target.
+    rewritten: Option<Uri>,
     /// The route that the request took.
     route: Option<RouteId>,
     /// Takes informational answers.
-    #[expect(
-        dead_code,
-        reason = "exchanges do not hand informational answers on yet"
-    )]
     pub(super) hints: Hints,
     pub(super) id: Uuid,
     /// When the request came: its first attempt begins with it.
@@ -105,11 +102,7 @@ impl Order {
             view: Rc::clone(&context.view),
             peer: Rc::clone(&context.peer),
             client: context.client.clone(),
-            target: context
-                .rewritten
-                .as_ref()
-                .unwrap_or(&context.request.uri)
-                .clone(),
+            rewritten: context.rewritten.clone(),
             route: context.route,
             hints: context.hints.clone(),
             request: Rc::clone(&context.request),
@@ -193,7 +186,13 @@ async fn attempts(
         );
         let request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
         let target = upstream.target(picked.member);
-        let error = match order.worker.pools.exchange(target, request, reuse).await {
+        let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
+        let error = match order
+            .worker
+            .pools
+            .exchange(target, request, reuse, Some(&early))
+            .await
+        {
             Ok(answer) => {
                 let now = Instant::now();
                 let took = now.saturating_duration_since(began);
@@ -286,7 +285,8 @@ fn cookie(order: &Order, upstream: &snapshot::Upstream, picked: &Picked) -> Opti
 fn request(order: &Order, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = order.request.method.clone();
-    *request.uri_mut() = order.target.clone();
+    let target = order.rewritten.as_ref().unwrap_or(&order.request.uri);
+    *request.uri_mut() = target.clone();
     *request.headers_mut() = headers;
     request
 }
@@ -319,21 +319,15 @@ fn invalidate(order: &Order, status: http::StatusCode) {
     if request.method.is_safe() || !(status.is_success() || status.is_redirection()) {
         return;
     }
-    let host = request
-        .headers
-        .get(http::header::HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = order.client.key_host(normalize::host(request));
     let target = request
         .uri
         .path_and_query()
         .map_or("*", |target| target.as_str());
     let source = &order.view.snapshot.upstreams[order.upstream.0].name;
-    order.worker.invalidate(
-        source,
-        order.client.scheme(),
-        host.unwrap_or_default(),
-        target,
-    );
+    order
+        .worker
+        .invalidate(source, order.client.scheme(), &host, target);
 }
 
 /// What a failure says about its endpoint.

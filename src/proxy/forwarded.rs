@@ -216,20 +216,21 @@ pub(super) fn write_list(hops: &[IpAddr]) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok()
 }
 
-/// `Forwarded` with these hops, the client first: the first one with what is known of its own
+/// `Forwarded` with these hops (none: `unknown`), the client first: the first one with what is known of its own
 /// connection, the last one with what is known of ours.
 pub(super) fn write_elements(
-    hops: &[IpAddr],
+    hops: impl ExactSizeIterator<Item = Option<IpAddr>>,
     client: About<'_>,
     ours: About<'_>,
 ) -> Option<HeaderValue> {
     let mut text = String::new();
     let last = hops.len().checked_sub(1)?;
-    for (at, hop) in hops.iter().enumerate() {
+    for (at, hop) in hops.enumerate() {
         let comma = if at == 0 { "" } else { ", " };
         match hop {
-            IpAddr::V4(hop) => write!(text, "{comma}for={hop}").ok()?,
-            IpAddr::V6(hop) => write!(text, "{comma}for=\"[{hop}]\"").ok()?,
+            Some(IpAddr::V4(hop)) => write!(text, "{comma}for={hop}").ok()?,
+            Some(IpAddr::V6(hop)) => write!(text, "{comma}for=\"[{hop}]\"").ok()?,
+            None => write!(text, "{comma}for=unknown").ok()?,
         }
         let about = match at {
             _ if at == last => ours,
@@ -380,7 +381,7 @@ mod tests {
             host: "shop",
             secure: false,
         };
-        let value = write_elements(&hops, client, ours).unwrap();
+        let value = write_elements(hops.iter().copied().map(Some), client, ours).unwrap();
         let value = value.to_str().unwrap();
         assert_eq!(
             value,
@@ -398,6 +399,11 @@ mod tests {
             write_list(&hops).unwrap(),
             "2001:db8::1, 10.0.0.2, 10.0.0.1"
         );
+        let nobody = write_elements([None].into_iter(), ours, ours).unwrap();
+        assert_eq!(nobody, "for=unknown;host=shop;proto=http");
+
+        let unknown = write_elements([None].into_iter(), ours, ours).unwrap();
+        assert!(unknown.to_str().unwrap().starts_with("for=unknown;"));
     }
 
     #[test]

@@ -81,14 +81,14 @@ fn rfc7239(request: &Parts, peer: &Peer, client: &Client) -> Option<HeaderValue>
         secure: peer.secure,
     };
     let Some(told) = client.told.as_deref() else {
-        return forwarded::write_elements(&[peer.address.ip().to_canonical()], ours, ours);
+        return forwarded::write_elements([peer.address.ip()].into_iter(), ours, ours);
     };
     let host = told.host.as_ref().and_then(|host| host.to_str().ok());
     let theirs = About {
         host: host.unwrap_or_default(),
         secure: client.secure,
     };
-    forwarded::write_elements(&told.hops, theirs, ours)
+    forwarded::write_elements(told.hops.iter().copied().map(Some), theirs, ours)
 }
 
 /// `Via` names the version in which a message was received (RFC 9110 section 7.6.3).
@@ -218,8 +218,8 @@ mod tests {
 
     fn peer() -> Peer {
         Peer::new(
-            "192.0.2.7:1234".parse().unwrap(),
-            "192.0.2.1:80".parse().unwrap(),
+            std::net::SocketAddr::from(([192, 0, 2, 7], 1234)),
+            Some(std::net::SocketAddr::from(([192, 0, 2, 1], 80))),
             true,
             1,
         )

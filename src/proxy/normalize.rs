@@ -122,11 +122,8 @@ pub(super) struct NoHost;
 /// # Errors
 /// When it is not a name or an address.
 pub(super) fn canonical_host(text: &str, secure: bool) -> Result<Cow<'_, str>, NoHost> {
-    let plain = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'_')
-    };
-    let dots = |name: &str| name.starts_with('.') || name.ends_with('.') || name.contains("..");
-    if !text.is_empty() && text.bytes().all(plain) && !dots(text) {
+    let own = if secure { 443 } else { 80 };
+    if is_plainly_canonical(text.as_bytes(), own) {
         return Ok(Cow::Borrowed(text));
     }
     let (name, port) = match text.strip_prefix('[') {
@@ -142,8 +139,7 @@ pub(super) fn canonical_host(text: &str, secure: bool) -> Result<Cow<'_, str>, N
             };
             let name = name.to_ascii_lowercase();
             let name = name.strip_suffix('.').unwrap_or(&name).to_owned();
-            let fits = |byte: u8| plain(byte) || byte == b'~';
-            if name.is_empty() || !name.bytes().all(fits) || dots(&name) {
+            if !is_plainly_canonical(name.as_bytes(), own) || name.contains(':') {
                 return Err(NoHost);
             }
             (name, after)
@@ -158,7 +154,6 @@ pub(super) fn canonical_host(text: &str, secure: bool) -> Result<Cow<'_, str>, N
         }
         Some(_) => return Err(NoHost),
     };
-    let own = if secure { 443 } else { 80 };
     let made = match port.filter(|port| *port != own) {
         None => name,
         Some(port) => format!("{name}:{port}"),
@@ -168,6 +163,33 @@ pub(super) fn canonical_host(text: &str, secure: bool) -> Result<Cow<'_, str>, N
     } else {
         Cow::Owned(made)
     })
+}
+
+/// A name or an IPv4 address, in form; its port neither `own` nor with leading zeros. One pass, since
+/// nearly all hosts are like this.
+fn is_plainly_canonical(host: &[u8], own: u16) -> bool {
+    let mut before = b'.';
+    let mut rest = host;
+    while let Some((&byte, after)) = rest.split_first() {
+        match byte {
+            b':' => break,
+            b'.' if before == b'.' => return false,
+            b'.' | b'-' | b'_' | b'a'..=b'z' | b'0'..=b'9' => before = byte,
+            _ => return false,
+        }
+        rest = after;
+    }
+    let port = match rest {
+        [] => None,
+        [_, b'1'..=b'9', ..] => match std::str::from_utf8(rest).map(|port| port.get(1..)) {
+            Ok(Some(port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                port.parse::<u16>().ok()
+            }
+            _ => return false,
+        },
+        _ => return false,
+    };
+    before != b'.' && (rest.is_empty() || port.is_some_and(|port| port != own))
 }
 
 fn target(head: &mut Parts, rules: PathRules) -> Result<(), Reject> {

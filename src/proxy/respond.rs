@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::encode::{self, Verdict};
 use crate::files;
+use crate::upstream::Stage;
 
 use super::context::{Context, End};
 use super::headers;
@@ -94,7 +95,12 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     context.status = Some(status);
     let mut headers = HeaderMap::new();
     let body = if grpc::is_call(&context.request.headers) {
-        grpc::say(&mut headers, status, &reject.to_string());
+        // An endpoint that could not be reached has not begun: that is to be tried again.
+        let told = match reject {
+            Reject::Exchange(error) if error.stage == Stage::Dial => StatusCode::BAD_GATEWAY,
+            _ => status,
+        };
+        grpc::say(&mut headers, told, &reject.to_string());
         context.status = Some(StatusCode::OK);
         Stream::Empty
     } else {

@@ -5,6 +5,7 @@
 //! address that is not trusted. Invariant: an address that no trusted proxy vouches for is never
 //! taken, and nothing is read from a peer that is not trusted.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -13,7 +14,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::config::model::{Config, Forwarding, Network};
-use crate::wire::Peer;
+use crate::wire::{ClientAddress, Peer};
 
 use super::forwarded::{self, MAX_HOPS};
 use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
@@ -23,7 +24,7 @@ use super::normalize;
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     /// Its address; port 0 where that is not known.
-    pub(super) address: SocketAddr,
+    pub(super) address: ClientAddress,
     /// Whether it spoke TLS, to us or to the proxy that it connected to.
     pub(super) secure: bool,
     /// What a trusted peer has told; none for one that is not.
@@ -47,6 +48,16 @@ impl Client {
         if self.secure { "https" } else { "http" }
     }
 
+    /// The host in the key of the cache: that of the request, and the one that a proxy has told if it
+    /// is another one, since endpoints see both.
+    pub(super) fn key_host<'a>(&self, host: &'a str) -> Cow<'a, str> {
+        let told = self.told.as_deref().and_then(|told| told.host.as_ref());
+        match told.and_then(|told| told.to_str().ok()) {
+            Some(told) if told != host => Cow::Owned(format!("{host} {told}")),
+            _ => Cow::Borrowed(host),
+        }
+    }
+
     /// Whether the peer of the connection may make claims.
     pub(super) fn is_told(&self) -> bool {
         self.told.is_some()
@@ -55,20 +66,23 @@ impl Client {
 
 /// Finds out who sent a request.
 pub(super) fn client(fields: &HeaderMap, peer: &Peer, config: &Config) -> Client {
-    let address = SocketAddr::new(peer.address.ip().to_canonical(), peer.address.port());
     let direct = Client {
-        address,
+        address: peer.address,
         secure: peer.secure,
         told: None,
     };
-    if config.trusted_proxies.is_empty() || !is_trusted(&config.trusted_proxies, address.ip()) {
+    let trusted = &config.trusted_proxies;
+    let ClientAddress::Inet(address) = peer.address else {
+        return direct;
+    };
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    if trusted.is_empty() || !is_trusted(trusted, address.ip()) {
         return direct;
     }
-    let trusted = &config.trusted_proxies;
     let walk = match config.forwarded {
-        Forwarding::XForwarded => x_forwarded(fields, direct.address, trusted),
-        Forwarding::Rfc7239 => rfc7239(fields, direct.address, trusted),
-        Forwarding::Both => both(fields, direct.address, trusted),
+        Forwarding::XForwarded => x_forwarded(fields, address, trusted),
+        Forwarding::Rfc7239 => rfc7239(fields, address, trusted),
+        Forwarding::Both => both(fields, address, trusted),
     };
     let secure = walk.secure.unwrap_or(peer.secure);
     let mut hops = walk.hops;
@@ -79,7 +93,7 @@ pub(super) fn client(fields: &HeaderMap, peer: &Peer, config: &Config) -> Client
         hops,
     };
     Client {
-        address: walk.client,
+        address: walk.client.into(),
         secure,
         told: Some(Rc::new(told)),
     }
@@ -222,8 +236,8 @@ mod tests {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let peer = Peer::new(
-            peer.parse().unwrap(),
-            "192.0.2.1:80".parse().unwrap(),
+            peer.parse::<SocketAddr>().unwrap(),
+            Some(SocketAddr::from(([192, 0, 2, 1], 80))),
             false,
             1,
         );

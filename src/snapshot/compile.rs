@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use crate::balancer::sticky::Sticky;
 use crate::balancer::{Member, Pool};
-use crate::config::model;
+use crate::config::model::{self, EndpointAddress};
+use crate::net::hop::Hop;
 use crate::net::tls::{self, TlsError};
+use crate::net::tls_client::ClientTlsError;
 use crate::{router, shard};
 
 use super::{Live, Route, Snapshot, Upstream};
@@ -22,10 +24,19 @@ pub enum CompileError {
     #[error("listener {address}: {source}")]
     Tls {
         /// The listener.
-        address: SocketAddr,
+        address: model::ListenAddress,
         /// What is wrong.
         #[source]
         source: TlsError,
+    },
+    /// TLS to an upstream cannot be set up.
+    #[error("upstream {upstream}: {source}")]
+    UpstreamTls {
+        /// The upstream.
+        upstream: Arc<str>,
+        /// What is wrong.
+        #[source]
+        source: ClientTlsError,
     },
     /// An endpoint's name leads nowhere.
     #[error("upstream {upstream}: endpoint {address} cannot be resolved: {reason}")]
@@ -89,10 +100,11 @@ fn listener_tls(
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };
-    let config = tls::server_config(tls).map_err(|source| CompileError::Tls {
-        address: listener.address,
-        source,
-    })?;
+    let config =
+        tls::server_config(tls, listener.protocols).map_err(|source| CompileError::Tls {
+            address: listener.address.clone(),
+            source,
+        })?;
     Ok(Some(config))
 }
 
@@ -102,9 +114,12 @@ fn upstream(config: &model::Upstream, live: &Live) -> Result<Upstream, CompileEr
         .endpoints
         .iter()
         .map(|endpoint| {
-            let socket = resolve(name, &endpoint.address)?;
+            let socket = match endpoint.unix_path() {
+                Some(path) => EndpointAddress::Unix(path.into()),
+                None => resolve(name, &endpoint.address)?.into(),
+            };
             Ok(Member {
-                endpoint: live.endpoints.endpoint(name, &endpoint.address, socket),
+                endpoint: live.endpoints.endpoint(name, &endpoint.address, &socket),
                 status: live
                     .health
                     .status(name, &endpoint.address, config.health_check.as_ref()),
@@ -125,6 +140,7 @@ fn upstream(config: &model::Upstream, live: &Live) -> Result<Upstream, CompileEr
         Sticky::new(&sticky.cookie, key, name, &addresses)
     });
     Ok(Upstream {
+        hop: Arc::new(hop(config, live)?),
         name: Arc::clone(name),
         pool: Pool::new(config.balance, members, sticky),
         metrics: live.metrics.upstream(name),
@@ -135,6 +151,28 @@ fn upstream(config: &model::Upstream, live: &Live) -> Result<Upstream, CompileEr
             .iter()
             .map(|endpoint| live.metrics.endpoint(name, &endpoint.address))
             .collect(),
+    })
+}
+
+fn hop(config: &model::Upstream, live: &Live) -> Result<Hop, CompileError> {
+    let model::Outbound {
+        protocol,
+        tls,
+        proxy_protocol,
+    } = &config.outbound;
+    let settings = |tls| live.client_tls.settings(&config.name, tls, *protocol);
+    let tls =
+        tls.as_ref()
+            .map(settings)
+            .transpose()
+            .map_err(|source| CompileError::UpstreamTls {
+                upstream: Arc::clone(&config.name),
+                source,
+            })?;
+    Ok(Hop {
+        protocol: *protocol,
+        proxy_protocol: *proxy_protocol,
+        tls,
     })
 }
 

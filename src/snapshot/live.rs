@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::config::model::CacheStore;
 use crate::health;
 use crate::metrics::Metrics;
+use crate::net::tls_client::ClientTlsStore;
 
 /// State that all configs share.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Live {
     pub endpoints: balancer::Registry,
     /// Health by (upstream, address, check).
     pub health: health::Registry,
+    /// TLS settings towards upstreams, with the sessions to resume.
+    pub client_tls: ClientTlsStore,
     /// The shared cache.
     pub cache: Arc<Cache>,
     /// All counters.
@@ -34,6 +37,7 @@ impl Live {
         Arc::new(Self {
             endpoints: balancer::Registry::default(),
             health: health::Registry::default(),
+            client_tls: ClientTlsStore::default(),
             cache: Cache::new(cache),
             metrics: Metrics::new(workers),
             sticky_key,

@@ -15,6 +15,8 @@ use rustls::ServerConfig;
 use crate::balancer::{Endpoint, EndpointId, Pool};
 use crate::config::model::{self, CacheRule, Compress, RouteEdge, Target};
 use crate::metrics::{self, ProxyError};
+use crate::net::hop::Hop;
+use crate::net::proxy_protocol::Header;
 use crate::{router, shard, upstream};
 
 pub use compile::{CompileError, compile};
@@ -69,6 +71,8 @@ pub struct Upstream {
     pub pool: Pool,
     /// Its counters.
     pub metrics: Arc<metrics::Upstream>,
+    /// How its endpoints are reached.
+    pub hop: Arc<Hop>,
     timeouts: model::UpstreamTimeouts,
     max_idle: usize,
     /// In member order.
@@ -83,6 +87,8 @@ impl Upstream {
             endpoint: &self.pool.members()[member].endpoint,
             timeouts: &self.timeouts,
             max_idle: self.max_idle,
+            hop: &self.hop,
+            client: Header::Unknown,
             metrics: &self.endpoint_metrics[member],
             upstream_metrics: &self.metrics,
         }

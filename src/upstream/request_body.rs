@@ -1,9 +1,9 @@
-//! The body of a request on its way to an endpoint.
+//! The body of a request on its way to an endpoint, or the bytes of a tunnel.
 //!
-//! `proxy::forward` makes it from the client's stream; hyper's client connection pulls frames when
-//! the endpoint takes them, which is the back-pressure. Invariant: a client that stops sending, or
+//! `proxy::forward` makes it from the client's stream; `http1` and `http2` pull frames when the
+//! endpoint takes them, which is the back-pressure. Invariant: a client that stops sending, or
 //! sends slower than the configured rate, ends the exchange with an error instead of holding the
-//! endpoint's connection.
+//! endpoint's connection; a tunnel has no rate, it may be silent until its own deadline.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -75,6 +75,15 @@ pub enum RequestBody {
     Empty,
     /// Streamed from the client.
     Stream(Box<Stream>),
+    /// The client offers to go on in another protocol; nothing is read before an endpoint agrees.
+    Tunnel(Box<Tunnel>),
+}
+
+/// What a client sends once its tunnel is open.
+#[derive(Debug)]
+pub struct Tunnel {
+    incoming: Inbound,
+    transfer: Rc<Transfer>,
 }
 
 /// A body that comes from a client.
@@ -91,6 +100,12 @@ impl RequestBody {
     /// Streams what the client sends, at no less than `pace`.
     #[must_use]
     pub fn new(incoming: Inbound, deadlines: &Rc<Deadlines>, pace: Pace) -> Self {
+        if incoming.offers().is_some() {
+            return Self::Tunnel(Box::new(Tunnel {
+                incoming,
+                transfer: Rc::default(),
+            }));
+        }
         if incoming.is_end_stream() {
             return Self::Empty;
         }
@@ -109,6 +124,16 @@ impl RequestBody {
         match self {
             Self::Empty => None,
             Self::Stream(stream) => Some(Rc::clone(&stream.transfer)),
+            Self::Tunnel(tunnel) => Some(Rc::clone(&tunnel.transfer)),
+        }
+    }
+
+    /// The protocol of the tunnel that the client offers.
+    #[must_use]
+    pub fn offers(&self) -> Option<&str> {
+        match self {
+            Self::Empty | Self::Stream(_) => None,
+            Self::Tunnel(tunnel) => tunnel.incoming.offers(),
         }
     }
 
@@ -130,6 +155,7 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Stream(stream) => stream.poll_frame(cx),
+            Self::Tunnel(tunnel) => tunnel.poll_frame(cx),
         }
     }
 
@@ -137,6 +163,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Stream(stream) => stream.incoming.is_end_stream(),
+            Self::Tunnel(tunnel) => tunnel.incoming.is_end_stream(),
         }
     }
 
@@ -144,7 +171,19 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Stream(stream) => stream.incoming.size_hint(),
+            Self::Tunnel(_) => SizeHint::default(),
         }
+    }
+}
+
+impl Tunnel {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            self.transfer.bytes.set(self.transfer.bytes.get() + length);
+        }
+        polled.map_err(Into::into)
     }
 }
 

@@ -4,6 +4,7 @@
 //! road reads it and never sees the socket. Invariant: everything else here is plain data of one
 //! worker (`!Send` cells at most), so neither side can block the other.
 
+mod address;
 mod early;
 mod fault;
 mod handler;
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 
 use http::HeaderValue;
 
+pub use address::ClientAddress;
 pub use early::Early;
 pub use fault::Fault;
 pub use handler::Handler;
@@ -19,13 +21,14 @@ pub use handler::Handler;
 /// The other end of a client connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Who connected.
-    pub address: SocketAddr,
-    /// The listener it came in by.
-    pub local: SocketAddr,
+    /// The client: who connected, or whom a trusted proxy named in a PROXY protocol header.
+    pub address: ClientAddress,
+    /// Where the client connected to; none for a Unix socket.
+    pub local: Option<SocketAddr>,
     /// Whether the connection is encrypted.
     pub secure: bool,
-    /// `address` without its port, as a field value; made once, sent with every request.
+    /// `address` without its port, as a field value, `unknown` if it is no IP address (the word of
+    /// RFC 7239); made once, sent with every request.
     pub forwarded_for: HeaderValue,
     /// Which one of the worker's client connections this is.
     pub id: u64,
@@ -34,10 +37,17 @@ pub struct Peer {
 impl Peer {
     /// A connection from `address`, accepted at `local`.
     #[must_use]
-    pub fn new(address: SocketAddr, local: SocketAddr, secure: bool, id: u64) -> Self {
-        let ip = address.ip().to_canonical().to_string();
-        let forwarded_for = HeaderValue::try_from(ip)
-            .unwrap_or_else(|_impossible| HeaderValue::from_static("unknown"));
+    pub fn new(
+        address: impl Into<ClientAddress>,
+        local: Option<SocketAddr>,
+        secure: bool,
+        id: u64,
+    ) -> Self {
+        let address = address.into();
+        let forwarded_for = address
+            .ip()
+            .and_then(|ip| HeaderValue::try_from(ip.to_string()).ok())
+            .unwrap_or(HeaderValue::from_static("unknown"));
         Self {
             address,
             local,

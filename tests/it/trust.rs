@@ -1,6 +1,6 @@
 //! Who the client is, and that nobody can say it is somebody else.
 
-use crate::harness::{Config, Gate, Origin, Request, eventually};
+use crate::harness::{Config, Gate, Origin, Reply, Request, eventually};
 
 const TRUSTED: &str = "trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]";
 const LOG: &str = "access_log: { format: json, path: access.log }";
@@ -287,4 +287,25 @@ async fn no_client_can_forge_a_line_of_the_log() {
             "{line:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_host_that_a_proxy_has_told_is_a_part_of_the_caches_key() {
+    let origin = Origin::start("a").await.on("/p", |seen| {
+        Reply::ok(seen.header("x-forwarded-host").unwrap_or("-").to_owned())
+            .header("cache-control", "max-age=60")
+    });
+    let gate = Gate::start(&Config::cached(&[&origin]).top(TRUSTED)).await;
+    for (told, text, hit) in [
+        ("evil.example", "evil.example", false),
+        ("shop.test", "shop.test", false),
+        ("SHOP.test:80", "shop.test", true),
+        ("evil.example", "evil.example", true),
+    ] {
+        let answer = gate
+            .send(&Request::get("/p").header("x-forwarded-host", told))
+            .await;
+        assert_eq!((answer.text(), answer.is_hit()), (text, hit), "{told}");
+    }
+    assert!(gate.get("/p").await.is_hit());
 }

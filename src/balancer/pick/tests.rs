@@ -14,7 +14,11 @@ fn pool(balance: Balance, weights: &[u16], sticky: bool) -> Pool {
         .iter()
         .zip(weights)
         .map(|(address, weight)| Member {
-            endpoint: registry.endpoint(&upstream, address, address.parse().unwrap()),
+            endpoint: registry.endpoint(
+                &upstream,
+                address,
+                &address.parse::<std::net::SocketAddr>().unwrap().into(),
+            ),
             status: health.status(&upstream, address, None),
             weight: *weight,
         })

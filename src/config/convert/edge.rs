@@ -12,12 +12,22 @@ use crate::config::raw;
 use crate::config::units::ByteSize;
 
 impl Cx<'_> {
-    pub(super) fn limits(self, raw: raw::Limits, at: At<'_>) -> Limits {
-        let raw::Limits { body } = raw;
+    pub(super) fn limits(self, raw: &raw::Limits, at: At<'_>) -> Limits {
+        let raw::Limits {
+            connections,
+            connections_per_address,
+            body,
+            http2,
+        } = raw;
         Limits {
+            connections: self.connection_limits(connections, connections_per_address, at),
             body: self
-                .body_limit(at, "body", &body)
+                .body_limit(at, "body", body)
                 .unwrap_or(BodyLimit(defaults::BODY_LIMIT)),
+            http2: self.http2_limits(
+                http2.0.as_ref().unwrap_or(&raw::Http2Limits::default()),
+                at.field("http2"),
+            ),
         }
     }
 
@@ -78,7 +88,7 @@ impl Cx<'_> {
 }
 
 /// `10.0.0.0/8`, `2001:db8::/32` or an address alone.
-fn network(typed: &str) -> Result<Network, Fault> {
+pub(super) fn network(typed: &str) -> Result<Network, Fault> {
     const HINT: &str = "write an address, or a network such as `10.0.0.0/8` or `2001:db8::/32`";
     let shown = quotable(typed);
     let wrong = |hint: String| Fault::new(format!("`{shown}` is not a network"), hint);

@@ -11,6 +11,9 @@ mod edge;
 mod edits;
 mod fields;
 mod files;
+mod http2;
+mod listeners;
+mod outbound;
 mod patterns;
 mod routes;
 mod server;
@@ -77,7 +80,7 @@ pub(crate) fn convert(
         log: cx.log(log.0.unwrap_or_default(), at.field("log")),
         access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),
         cache: cx.cache_store(cache.0.unwrap_or_default(), at.field("cache")),
-        limits: cx.limits(limits.0.unwrap_or_default(), at.field("limits")),
+        limits: cx.limits(&limits.0.unwrap_or_default(), at.field("limits")),
         trusted_proxies: cx.networks(trusted_proxies, at.field("trusted_proxies")),
         forwarded: cx.forwarding(&forwarded, at),
         paths: cx.path_rules(paths.0.unwrap_or_default(), at.field("paths")),

@@ -135,6 +135,21 @@ pub(super) fn host_and_port(typed: &str) -> Result<String, Fault> {
     Ok(format!("{}:{port}", host_name(host)?))
 }
 
+/// The name in a certificate: a host or an IP address, without a port.
+pub(super) fn server_name(typed: &str) -> Result<String, Fault> {
+    if let Ok(address) = typed.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let name = host_name(typed)?;
+    if name.starts_with('[') {
+        return Err(Fault::new(
+            format!("`{}` is in brackets", quotable(typed)),
+            "write the address alone",
+        ));
+    }
+    Ok(name)
+}
+
 fn port_number(typed: &str) -> Option<u16> {
     let digits = !typed.is_empty() && typed.bytes().all(|b| b.is_ascii_digit());
     typed.parse().ok().filter(|port| digits && *port > 0)

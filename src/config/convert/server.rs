@@ -52,7 +52,14 @@ impl Cx<'_> {
         let mut unique = Unique::new();
         let mut listeners = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
-            let Some(raw::Listener { address, tls }) = item.0 else {
+            let Some(raw::Listener {
+                address,
+                mode,
+                protocols,
+                proxy_protocol,
+                tls,
+            }) = item.0
+            else {
                 continue;
             };
             let at = at.item(index);
@@ -67,17 +74,29 @@ impl Cx<'_> {
             };
             let address_at = at.field("address");
             let tls = tls.0.map(|tls| self.tls(tls, at.field("tls")));
-            let Some(address) = self.address(address_at, &typed) else {
+            let address = self.listen_address(address_at, &typed);
+            let mode = self.socket_mode(at, &mode, address.as_ref());
+            let protocols = self.protocols(protocols, at.field("protocols"));
+            let proxy_protocol =
+                self.proxy_protocol(proxy_protocol, at.field("proxy_protocol"), address.as_ref());
+            let Some(address) = address else {
                 continue;
             };
             // Port 0 asks the system for a free one, so two of them differ.
-            if address.port() != 0 {
-                unique.check(self, address_at.span(), "the listener address", address);
-                if address == admin.address {
-                    self.listener_is_admin(address_at, root, address);
+            if !address.is_any_port() {
+                let what = "the listener address";
+                unique.check(self, address_at.span(), what, address.clone());
+                if address == admin.address.into() {
+                    self.listener_is_admin(address_at, root, admin.address);
                 }
             }
-            listeners.push(Listener { address, tls });
+            listeners.push(Listener {
+                address,
+                mode,
+                protocols,
+                proxy_protocol,
+                tls,
+            });
         }
         listeners
     }
@@ -139,7 +158,7 @@ impl Cx<'_> {
         })
     }
 
-    fn address(self, at: At<'_>, typed: &str) -> Option<SocketAddr> {
+    pub(super) fn address(self, at: At<'_>, typed: &str) -> Option<SocketAddr> {
         self.settle(at, socket_address(typed))
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Cx;
 use super::fields::{DEADLINE, Unique};
+use super::outbound::{Typed, endpoint_address};
 use super::patterns;
 use crate::config::defaults;
 use crate::config::errors::quotable;
@@ -41,6 +42,9 @@ impl Cx<'_> {
             health_check,
             timeouts,
             max_idle,
+            protocol,
+            tls,
+            proxy_protocol,
         } = raw;
         let balances = [
             ("least_connections", Balance::LeastConnections),
@@ -52,10 +56,17 @@ impl Cx<'_> {
             self.missing(at, "endpoints", message, "add `endpoints: [HOST:PORT]`");
         }
         let balance = self.choice(at, "balance", &balance, &balances);
+        let endpoints = self.endpoints(endpoints, at.field("endpoints"));
+        let typed = Typed {
+            protocol,
+            tls,
+            proxy_protocol,
+        };
         Upstream {
+            outbound: self.outbound(typed, at, &endpoints),
             name: Arc::from(name),
             balance: balance.unwrap_or(Balance::LeastConnections),
-            endpoints: self.endpoints(endpoints, at.field("endpoints")),
+            endpoints,
             sticky: sticky
                 .0
                 .map(|sticky| self.sticky(sticky, at.field("sticky"))),
@@ -98,7 +109,7 @@ impl Cx<'_> {
                 continue;
             };
             let at = at.field("address");
-            let Some(address) = self.settle(at, patterns::host_and_port(&typed)) else {
+            let Some(address) = self.settle(at, endpoint_address(&typed)) else {
                 continue;
             };
             unique.check(self, at.span(), "the endpoint", address.clone());
@@ -244,6 +255,7 @@ impl Cx<'_> {
             first_byte,
             body_idle,
             idle,
+            tunnel_idle,
         } = raw;
         let deadline = |key, typed: &raw::Text, default| {
             self.duration(at, key, typed, &DEADLINE).unwrap_or(default)
@@ -253,6 +265,7 @@ impl Cx<'_> {
             first_byte: deadline("first_byte", &first_byte, defaults::FIRST_BYTE_TIMEOUT),
             body_idle: deadline("body_idle", &body_idle, defaults::UPSTREAM_BODY_IDLE),
             idle: deadline("idle", &idle, defaults::UPSTREAM_IDLE),
+            tunnel_idle: deadline("tunnel_idle", &tunnel_idle, defaults::TUNNEL_IDLE),
         }
     }
 }

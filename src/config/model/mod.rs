@@ -7,11 +7,14 @@
 
 mod compress;
 mod files;
+mod http2;
+mod listeners;
+mod outbound;
 mod road;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +22,11 @@ use super::units::ByteSize;
 
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
+pub use http2::{Http2Limits, Protocols};
+pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
+pub use outbound::{
+    EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
+};
 pub use road::{
     BodyLimit, Cors, FieldEdits, Forwarding, MAX_CORS_AGE, Network, OriginPattern, Origins,
     PathPiece, PathRules, Piece, Redirect, Respond, Rewrite, RouteEdge, Template, ToHttps,
@@ -42,7 +50,7 @@ pub struct Config {
     pub access_log: AccessLog,
     /// The shared cache. `memory` needs a restart to change.
     pub cache: CacheStore,
-    /// Bounds on what clients send.
+    /// Bounds on what clients send and take.
     pub limits: Limits,
     /// Proxies before this one whose word about clients counts. Default none.
     pub trusted_proxies: Vec<Network>,
@@ -78,7 +86,13 @@ pub struct RouteId(pub usize);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Where it listens; unique among the listeners and distinct from the admin address.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
+    /// Permission bits of a Unix socket's file. Default 0660.
+    pub mode: u32,
+    /// What is spoken there.
+    pub protocols: Protocols,
+    /// Whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: ProxySenders,
     /// TLS termination, if any.
     pub tls: Option<Tls>,
 }
@@ -194,11 +208,15 @@ pub struct CacheStore {
     pub max_object: ByteSize,
 }
 
-/// Bounds on what clients send.
+/// Bounds on what clients send and take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
+    /// How many connections may be open.
+    pub connections: ConnectionLimits,
     /// Largest request body, where a route says nothing else. Default 1 GiB; 0 means any.
     pub body: BodyLimit,
+    /// What a connection of HTTP/2 may do.
+    pub http2: Http2Limits,
 }
 
 /// A named group of endpoints that serve the same thing.
@@ -218,6 +236,8 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// Idle connections that a worker keeps per endpoint, 0 to 65536. Default 256.
     pub max_idle: usize,
+    /// How its endpoints are reached.
+    pub outbound: Outbound,
 }
 
 /// How an endpoint is picked.
@@ -234,10 +254,18 @@ pub enum Balance {
 /// One server of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `host:port` as typed, the host lower-cased; an IP address or a name.
+    /// `host:port` as typed, the host lower-cased, an IP address or a name; or `unix:/path`.
     pub address: Arc<str>,
     /// 1 to 65535. Default 1.
     pub weight: u16,
+}
+
+impl Endpoint {
+    /// The Unix socket, if it is one.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.address.strip_prefix("unix:").map(Path::new)
+    }
 }
 
 /// Stickiness by cookie.
@@ -302,6 +330,8 @@ pub struct UpstreamTimeouts {
     pub body_idle: Duration,
     /// How long an idle connection is kept. Default 50 s.
     pub idle: Duration,
+    /// Silence in both directions of a tunnel (WebSocket and the like). Default 1 h.
+    pub tunnel_idle: Duration,
 }
 
 /// Which upstream owns which key.

@@ -45,7 +45,25 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Listener {
     pub(crate) address: Text,
+    pub(crate) mode: Text,
+    pub(crate) protocols: List<String>,
+    pub(crate) proxy_protocol: Lenient<ProxyProtocol>,
     pub(crate) tls: Lenient<Tls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ProxyProtocol {
+    pub(crate) from: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Http2Limits {
+    pub(crate) streams: Whole,
+    pub(crate) resets: Whole,
+    pub(crate) stream_window: Text,
+    pub(crate) connection_window: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -101,7 +119,10 @@ pub(crate) struct CacheStore {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
+    pub(crate) connections: Whole,
+    pub(crate) connections_per_address: Whole,
     pub(crate) body: Text,
+    pub(crate) http2: Lenient<Http2Limits>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,6 +142,20 @@ pub(crate) struct Upstream {
     pub(crate) health_check: Lenient<HealthCheck>,
     pub(crate) timeouts: Lenient<UpstreamTimeouts>,
     pub(crate) max_idle: Whole,
+    pub(crate) protocol: Text,
+    pub(crate) tls: Lenient<UpstreamTls>,
+    pub(crate) proxy_protocol: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpstreamTls {
+    pub(crate) ca: Text,
+    pub(crate) server_name: Text,
+    pub(crate) cert: Text,
+    pub(crate) key: Text,
+    pub(crate) min_version: Text,
+    pub(crate) verify: Lenient<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,6 +204,7 @@ pub(crate) struct UpstreamTimeouts {
     pub(crate) first_byte: Text,
     pub(crate) body_idle: Text,
     pub(crate) idle: Text,
+    pub(crate) tunnel_idle: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -30,7 +30,7 @@ fn the_example_loads_without_an_error_or_a_warning() {
     assert_eq!(config.upstreams.len(), 6);
     assert_eq!(
         config.listeners[0].address,
-        "127.0.0.1:8080".parse().unwrap()
+        std::net::SocketAddr::from(([127, 0, 0, 1], 8080)).into()
     );
 }
 
@@ -50,21 +50,24 @@ fn the_example_with_everything_switched_on_lacks_only_the_files_it_names() {
         .collect();
     let certificates = "- { cert: certs/shop.pem, key: certs/shop.key }";
     let sticky = "sticky: { key_file: secrets/sticky.key }";
-    assert_eq!(
-        places,
-        [
-            (certificates, true),
-            (certificates, true),
-            (sticky, true),
-            ("root: www", true)
-        ]
-    );
+    let outbound = [
+        "ca: certs/internal-ca.pem     # PEM; default: the system's authorities",
+        "cert: certs/headgate.pem      # what we show when asked who we are; with `key`",
+        "key: certs/headgate.key",
+    ];
+    let mut expected = vec![(certificates, true), (certificates, true), (sticky, true)];
+    expected.extend(outbound.map(|line| (line, true)));
+    expected.push(("root: www", true));
+    assert_eq!(places, expected);
     std::fs::create_dir(folder.path().join("www")).unwrap();
 
     for (file, content) in [
         ("certs/shop.pem", "-"),
         ("certs/shop.key", "-"),
         ("secrets/sticky.key", "0123456789abcdef\n"),
+        ("certs/internal-ca.pem", "-"),
+        ("certs/headgate.pem", "-"),
+        ("certs/headgate.key", "-"),
     ] {
         let file = folder.path().join(file);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -72,7 +75,7 @@ fn the_example_with_everything_switched_on_lacks_only_the_files_it_names() {
     }
     let loaded = parse(&complete(), &folder.path().join("gate.yaml")).unwrap();
     assert_eq!(loaded.config.workers.get(), 2);
-    assert_eq!(loaded.config.listeners.len(), 2);
+    assert_eq!(loaded.config.listeners.len(), 3);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::{HEAD, good};
 use crate::config::errors::LoadError;
 use crate::config::model::{
     AccessLogFormat, AccessLogPath, Balance, CacheRule, Coding, Compress, Files, HostPattern,
-    Level, LogFormat, LogLevel, PathPattern, Probe, Secret, ShardKey, ShardStrategy, Target,
-    TypePattern, UpstreamId, ValuePattern,
+    Level, LogFormat, LogLevel, Outbound, PathPattern, Probe, ProxyHeader, Secret, ShardKey,
+    ShardStrategy, Target, TlsVersion, TypePattern, UpstreamId, UpstreamProtocol, ValuePattern,
 };
 use crate::config::units::ByteSize;
 use crate::config::{load, parse, restart_only_changes};
@@ -73,10 +73,43 @@ fn what_is_not_typed_has_the_documented_defaults() {
             timeouts.connect,
             timeouts.first_byte,
             timeouts.body_idle,
-            timeouts.idle
+            timeouts.idle,
+            timeouts.tunnel_idle
         ],
-        [seconds(2), seconds(30), seconds(30), seconds(50)]
+        [
+            seconds(2),
+            seconds(30),
+            seconds(30),
+            seconds(50),
+            seconds(3600)
+        ]
     );
+    assert_eq!(upstream.outbound, Outbound::default());
+}
+
+#[test]
+fn endpoints_are_reached_as_their_upstream_says() {
+    let config = good(
+        "upstreams:
+  a: { endpoints: [\"[::1]:80\", \"unix:/run/a.sock\"], proxy_protocol: v1 }
+  b: { endpoints: [b.test:443], protocol: h2, tls: {} }
+  c: { endpoints: [\"unix:/run/c.sock\"], tls: { server_name: C.test, min_version: 1.3 } }
+",
+    )
+    .config;
+    let [a, b, c] = &config.upstreams[..] else {
+        panic!("three upstreams");
+    };
+    assert_eq!(&*a.endpoints[0].address, "[::1]:80");
+    assert_eq!(a.endpoints[1].unix_path(), Some(Path::new("/run/a.sock")));
+    assert_eq!(a.outbound.proxy_protocol, Some(ProxyHeader::V1));
+    assert_eq!(b.outbound.protocol, UpstreamProtocol::H2);
+    let tls = b.outbound.tls.as_ref().unwrap();
+    assert!(tls.verify && tls.ca.is_none() && tls.identity.is_none());
+    assert_eq!(tls.min_version, TlsVersion::V12);
+    let tls = c.outbound.tls.as_ref().unwrap();
+    assert_eq!(tls.server_name.as_deref(), Some("c.test"));
+    assert_eq!(tls.min_version, TlsVersion::V13);
 }
 
 #[test]
@@ -370,4 +403,39 @@ fn only_what_a_restart_alone_can_change_is_named() {
     new = old.clone();
     new.access_log.path = AccessLogPath::File(PathBuf::from("x"));
     assert_eq!(restart_only_changes(&old, &new), ["access_log"]);
+}
+
+#[test]
+fn a_listener_on_a_unix_socket_has_a_path_a_mode_and_trusted_proxies() {
+    let text = "listeners:
+  - address: unix:run/gate.sock
+    mode: 0600
+    proxy_protocol: { from: [unix, 10.0.0.0/8, '::1'] }
+  - address: '[::]:80'
+limits: { connections: 9, connections_per_address: 0 }
+routes: []
+";
+    let loaded = parse(text, Path::new("/etc/headgate/gate.yaml"));
+    let config = loaded.unwrap_or_else(|error| panic!("{error}")).config;
+    let [unix, v6] = &config.listeners[..] else {
+        panic!("{:?}", config.listeners);
+    };
+    assert_eq!(unix.address.to_string(), "unix:/etc/headgate/run/gate.sock");
+    assert_eq!(unix.mode, 0o600);
+    let senders = &unix.proxy_protocol;
+    for (ip, included) in [
+        (None, true),
+        (Some("10.1.2.3"), true),
+        (Some("::1"), true),
+        (Some("11.0.0.1"), false),
+    ] {
+        let ip = ip.map(|ip| ip.parse().unwrap());
+        assert_eq!(senders.include(ip), included, "{ip:?}");
+    }
+    assert_eq!(v6.address.to_string(), "[::]:80");
+    assert_eq!(v6.mode, 0o660);
+    assert!(!v6.proxy_protocol.include(None));
+    let limits = config.limits.connections;
+    assert_eq!(limits.total.map(std::num::NonZero::get), Some(9));
+    assert_eq!(limits.per_address, None);
 }

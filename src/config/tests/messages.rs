@@ -773,6 +773,45 @@ fn files_that_would_exhaust_memory_are_refused() {
 }
 
 #[test]
+fn what_cannot_be_used_to_reach_an_endpoint_is_told_at_its_key() {
+    let shown = errors(
+        "upstreams:
+  a: { endpoints: [h:1], protocol: h2, proxy_protocol: v1 }
+  b: { endpoints: [\"unix:run/b.sock\"], protocol: spdy }
+  c: { endpoints: [\"unix:/run/c.sock\"], tls: {} }
+  d: { endpoints: [h:1], tls: { cert: nowhere.pem } }
+  e: { endpoints: [h:1], tls: { server_name: \"h:443\", min_version: 1.1 } }
+",
+    );
+    assert_eq!(
+        shown,
+        [
+            "proxy_protocol | `proxy_protocol` cannot be used with `protocol: h2`",
+            "\"unix:run/b.sock\" | `unix:run/b.sock` does not name a Unix socket",
+            "spdy | unknown value `spdy` for `protocol`",
+            "tls | TLS to a Unix socket needs a name to verify",
+            "cert | `cert` without `key`",
+            "nowhere.pem | cannot read the file `nowhere.pem`: No such file or directory (os error 2)",
+            "\"h:443\" | the host `h:443` has a port",
+            "1.1 | unknown value `1.1` for `min_version`",
+        ]
+    );
+}
+
+#[test]
+fn certificates_that_are_not_verified_are_warned_about() {
+    let loaded = super::good("upstreams: { a: { endpoints: [h:1], tls: { verify: false } } }\n");
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .any(|warning| warning.message.contains("not verified")),
+        "{:?}",
+        loaded.warnings
+    );
+}
+
+#[test]
 fn after_many_errors_the_rest_is_counted() {
     let text: String = (0..1000).map(|i| format!("k{i}: 1\n")).collect();
     let shown = errors(&text);
@@ -821,4 +860,125 @@ fn a_damaged_example_is_read_or_refused_in_order() {
             assert!(places.is_sorted(), "{diagnostics}");
         }
     }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of mistakes")]
+fn listeners_on_unix_sockets_and_their_proxies_are_checked() {
+    let listener = |text: &str| format!("listeners: [{{ {text} }}]\nroutes: []\n");
+    let long = "s".repeat(108);
+    for (text, place, message, hint) in [
+        (
+            "address: 'unix:'",
+            "1:24",
+            "`unix:` names no file",
+            "unix:/run/headgate/web.sock",
+        ),
+        (
+            "address: 'unix:/run/'",
+            "1:24",
+            "`unix:/run/` names no file",
+            "path of a socket",
+        ),
+        (
+            "address: 'unix:@gate'",
+            "1:24",
+            "abstract socket",
+            "path of a socket",
+        ),
+        (
+            &format!("address: 'unix:{long}'"),
+            "1:24",
+            "bytes long with its folder",
+            "at most 107 bytes",
+        ),
+        (
+            "address: '127.0.0.1:1', mode: '0600'",
+            "1:45",
+            "`mode` is for Unix sockets",
+            "listen on `unix:PATH`",
+        ),
+        (
+            "address: 'unix:s', mode: 1777",
+            "1:40",
+            "`1777` is not a file mode",
+            "`\"0660\"`",
+        ),
+        (
+            "address: 'unix:s', mode: 066x",
+            "1:40",
+            "`066x` is not a file mode",
+            "octal digits",
+        ),
+        (
+            "address: 'unix:s', mode: 0o888",
+            "1:40",
+            "is not a file mode",
+            "octal digits",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: {}",
+            "1:55",
+            "`proxy_protocol` without `from`",
+            "add `from: [10.0.0.0/8]`",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [] }",
+            "1:63",
+            "`from` is empty",
+            "networks of the proxies",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [unix] }",
+            "1:64",
+            "`unix` is for Unix sockets",
+            "addresses of the proxies",
+        ),
+        (
+            "address: 'unix:s', proxy_protocol: { from: [::1] }",
+            "1:58",
+            "nobody on a Unix socket",
+            "`from: [unix]`",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [10.1.0.0/8] }",
+            "1:64",
+            "bits beyond its prefix",
+            "`10.0.0.0/8`",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [10.0.0.0/33] }",
+            "1:64",
+            "is not a network",
+            "0 to 32",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: ['::ffff:10.0.0.0/104'] }",
+            "1:64",
+            "is not a network",
+            "as IPv4",
+        ),
+        (
+            "address: '127.0.0.1:1', proxy_protocol: { from: [lb.example] }",
+            "1:64",
+            "`lb.example` is not a network",
+            "2001:db8::/32",
+        ),
+    ] {
+        let shown = refused(&listener(text));
+        for part in [&format!("gate.yaml:{place}\n"), message, hint] {
+            assert!(shown.contains(part), "{part} is not in:\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn limits_on_connections_have_bounds() {
+    assert_eq!(
+        errors("limits: { connections: 0, connections_per_address: -1 }\nroutes: []\n"),
+        [
+            "0 | `connections` must be at least 1, it is 0",
+            "-1 | `connections_per_address` must be at least 0, it is -1",
+        ]
+    );
 }

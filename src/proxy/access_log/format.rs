@@ -47,10 +47,10 @@ fn json(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut object = Members { out };
     object.text("request_id", id.as_bytes());
-    object.display("client", record.client.ip());
+    object.display("client", record.client.host());
     // A proxy that names its client rarely tells its port.
-    if record.client.port() != 0 {
-        object.number("client_port", record.client.port());
+    if let Some(port) = record.client.port().filter(|port| *port != 0) {
+        object.number("client_port", port);
     }
     object.text("method", record.method.as_str().as_bytes());
     object.text("host", record.host);
@@ -126,7 +126,7 @@ impl Members<'_> {
 
 /// `client - - [time] "request line" status bytes "referer" "user agent"`.
 fn combined(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
-    write!(out, "{} - - [", record.client.ip()).expect("a vector takes every byte");
+    write!(out, "{} - - [", record.client.host()).expect("a vector takes every byte");
     stamp.combined(record.at, out);
     out.extend_from_slice(b"] \"");
     escape_combined(record.method.as_str().as_bytes(), out);
@@ -234,12 +234,13 @@ mod tests {
 
     use super::super::{EndedBy, Timings};
     use super::*;
+    use crate::wire::ClientAddress;
 
     fn record<'a>(target: &'a [u8], text: &'a [u8]) -> Record<'a> {
         Record {
             at: UNIX_EPOCH + Duration::from_millis(1_795_250_940_123),
             request_id: Uuid::from_u128(0x0193_4e6f_8a00_7000_8000_0000_0000_00ff),
-            client: "192.0.2.7:40001".parse().unwrap(),
+            client: ClientAddress::Inet("192.0.2.7:40001".parse().unwrap()),
             method: &Method::GET,
             host: b"shop.example",
             target,
@@ -289,7 +290,7 @@ mod tests {
             })
         );
 
-        full.client = "[2001:db8::1]:443".parse().unwrap();
+        full.client = ClientAddress::Inet("[2001:db8::1]:443".parse().unwrap());
         full.tls = Some("TLSv1.3");
         full.upstream = Some("products");
         full.endpoint = Some("127.0.0.1:9101");
@@ -332,6 +333,22 @@ mod tests {
         record.referer = None;
         record.user_agent = Some(b"");
         assert!(line(Format::Combined, &record).ends_with(" 200 1024 \"-\" \"-\"\n"));
+    }
+
+    #[test]
+    fn a_client_without_an_address_has_no_port() {
+        for (client, shown) in [
+            (ClientAddress::Unix, "unix:"),
+            (ClientAddress::Unknown, "unknown"),
+        ] {
+            let mut record = record(b"/", b"curl/8");
+            record.client = client;
+            let value: Value = serde_json::from_str(&line(Format::Json, &record)).unwrap();
+            assert_eq!(value["client"], shown);
+            assert_eq!(value.get("client_port"), None);
+            let start = format!("{shown} - - [");
+            assert!(line(Format::Combined, &record).starts_with(&start));
+        }
     }
 
     #[test]

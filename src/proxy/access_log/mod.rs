@@ -11,11 +11,12 @@ mod stamp;
 mod writer;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, Version};
 use uuid::Uuid;
+
+use crate::wire::ClientAddress;
 
 pub use self::format::Format;
 pub use self::stamp::Stamp;
@@ -30,7 +31,7 @@ pub struct Record<'a> {
     /// As it went to the upstream and into problem documents.
     pub request_id: Uuid,
     /// The peer, or whom a trusted proxy named.
-    pub client: SocketAddr,
+    pub client: ClientAddress,
     /// As received.
     pub method: &'a Method,
     /// `Host` or `:authority`; empty if there was none.

@@ -1,13 +1,14 @@
 //! One client connection, from its first byte to its close.
 //!
-//! TLS handshake if the listener has it, then hyper's HTTP/1.1 server over the `guard`, until the
-//! client leaves, a deadline passes or the worker drains. Invariant: whatever ends a connection is
+//! TLS handshake if the listener has it, then `http2` for those who chose it, and hyper's HTTP/1.1 server
+//! over the `guard` for the rest, until the client leaves, a deadline passes or the worker drains. Invariant: whatever ends a connection is
 //! counted once, with a reason, and never reaches another connection.
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,11 +20,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::{BodyFault, Inbound};
+use crate::config::model::Protocols;
 use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::net::socket::{Batch, Socket};
@@ -32,9 +33,12 @@ use crate::wire::{Handler, Peer};
 
 use super::drain::Drain;
 use super::guard::{Guard, Limits, Watch};
+use super::http2::{self, Opening};
 
 /// Most bytes of a request head, and of what is buffered for a slow reader.
 const MAX_BUFFER: usize = 64 * 1024;
+/// Bytes that are read at once before it is known what the client speaks.
+const FIRST_READ: usize = 2048;
 /// Most bytes of a request head.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -51,6 +55,10 @@ pub struct Shared<H> {
     pub drain: Rc<Drain>,
     /// Deadlines of new connections; replaced by a reload.
     pub limits: Cell<Limits>,
+    /// What new connections of HTTP/2 may do; replaced by a reload.
+    pub http2: Cell<http2::Settings>,
+    /// `Date` over HTTP/2.
+    pub dates: Rc<http2::Dates>,
     /// hyper's settings.
     pub http: http1::Builder,
 }
@@ -76,6 +84,8 @@ impl<H: Handler> Shared<H> {
             batch: Rc::clone(batch),
             drain: Rc::clone(drain),
             limits: Cell::new(limits),
+            http2: Cell::default(),
+            dates: Rc::default(),
             http,
         })
     }
@@ -83,14 +93,14 @@ impl<H: Handler> Shared<H> {
     /// Serves one accepted connection until it ends.
     pub async fn serve(
         self: Rc<Self>,
-        stream: TcpStream,
+        socket: Socket,
         tls: Option<Arc<rustls::ServerConfig>>,
+        spoken: Protocols,
         peer: Peer,
         cells: &WorkerCells,
     ) {
         let held = self.drain.hold();
         let watch = Watch::new(self.limits.get(), &self.deadlines);
-        let socket = Socket::new(stream, &self.batch);
         let stream = match tls {
             None => Stream::Plain(socket),
             Some(config) => match handshake(socket, config, &watch).await {
@@ -103,9 +113,13 @@ impl<H: Handler> Shared<H> {
             },
         };
         let client = peer.address;
-        let reason = self.exchange(stream, Rc::new(peer), &watch).await;
-        if let CloseReason::HeaderTimeout | CloseReason::SlowReader | CloseReason::Malformed =
-            reason
+        let reason = self
+            .speak(stream, spoken, Rc::new(peer), &watch, cells)
+            .await;
+        if let CloseReason::HeaderTimeout
+        | CloseReason::SlowReader
+        | CloseReason::Malformed
+        | CloseReason::Flood = reason
         {
             tracing::info!(%client, %reason, "client connection closed");
         }
@@ -113,10 +127,56 @@ impl<H: Handler> Shared<H> {
         drop(held);
     }
 
-    /// Speaks HTTP until the connection ends, resting between requests that are far apart.
-    async fn exchange(&self, stream: Stream, peer: Rc<Peer>, watch: &Rc<Watch>) -> CloseReason {
+    /// Finds out which version the client speaks, and speaks it until the connection ends.
+    async fn speak(
+        &self,
+        stream: Stream,
+        spoken: Protocols,
+        peer: Rc<Peer>,
+        watch: &Rc<Watch>,
+        cells: &WorkerCells,
+    ) -> CloseReason {
         let mut stream = stream;
-        let mut unread = Bytes::new();
+        let (choice, unread) = match stream.alpn() {
+            Some(b"h2") => (Opening::Http2, Bytes::new()),
+            // RFC 9113 section 3.3: prior knowledge is for connections without TLS.
+            None if spoken.h2 && !peer.secure => {
+                match open(&mut stream, watch, &self.drain).await {
+                    Ok(opened) => opened,
+                    Err(reason) => return reason,
+                }
+            }
+            _ => (Opening::Other, Bytes::new()),
+        };
+        if choice == Opening::Http2 {
+            let service = http2::Service {
+                handler: &self.handler,
+                peer,
+                limits: self.limits.get(),
+                deadlines: &self.deadlines,
+                drain: &self.drain,
+                settings: self.http2.get(),
+                dates: &self.dates,
+                cells,
+            };
+            // Boxed, so that the task of a connection of HTTP/1.1 has no room for it.
+            return Box::pin(service.serve(stream, unread)).await;
+        }
+        if !spoken.http1 {
+            return CloseReason::Malformed;
+        }
+        self.exchange(stream, unread, peer, watch).await
+    }
+
+    /// Speaks HTTP/1.1 until the connection ends, resting between requests that are far apart.
+    async fn exchange(
+        &self,
+        stream: Stream,
+        unread: Bytes,
+        peer: Rc<Peer>,
+        watch: &Rc<Watch>,
+    ) -> CloseReason {
+        let (mut stream, mut unread) = (stream, unread);
         loop {
             (stream, unread) = match self.converse(stream, unread, &peer, watch).await {
                 Turn::Ended(reason) => return reason,
@@ -221,6 +281,49 @@ enum Turn {
     Ended(CloseReason),
     /// Nothing has come for a while; with bytes that were read and not used.
     Idle(Stream, Bytes),
+}
+
+/// Reads until it is clear whether the client begins with the preface of HTTP/2.
+async fn open(
+    stream: &mut Stream,
+    watch: &Watch,
+    drain: &Drain,
+) -> Result<(Opening, Bytes), CloseReason> {
+    let mut came = Vec::with_capacity(FIRST_READ);
+    poll_fn(|cx| {
+        loop {
+            let mut space = [MaybeUninit::uninit(); FIRST_READ];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    came.extend_from_slice(buffer.filled());
+                }
+                Poll::Ready(Ok(())) if came.is_empty() => {
+                    return Poll::Ready(Err(CloseReason::Client));
+                }
+                // What is there is for HTTP/1.1 to judge.
+                Poll::Ready(Ok(())) => {
+                    return Poll::Ready(Ok((
+                        Opening::Other,
+                        Bytes::from(std::mem::take(&mut came)),
+                    )));
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(CloseReason::Io)),
+                Poll::Pending if drain.is_draining() && came.is_empty() => {
+                    return Poll::Ready(Err(CloseReason::Drain));
+                }
+                Poll::Pending => {
+                    let over = watch.poll_deadline(cx);
+                    return over.map(|_error| Err(watch.ended().unwrap_or(CloseReason::Io)));
+                }
+            }
+            match http2::opening(&came) {
+                Opening::Short => {}
+                known => return Poll::Ready(Ok((known, Bytes::from(std::mem::take(&mut came))))),
+            }
+        }
+    })
+    .await
 }
 
 async fn handshake(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::*;
@@ -58,10 +58,13 @@ impl Bench {
         let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
         let (stream, address) = accepted.unwrap();
         let metrics = Metrics::new(1);
-        let peer = Peer::new(address, local, false, 0);
+        let peer = Peer::new(address, Some(local), false, 0);
         let (serving, counters) = (Rc::clone(&shared), Arc::clone(&metrics));
         let served = tokio::task::spawn_local(async move {
-            serving.serve(stream, None, peer, counters.worker(0)).await;
+            let socket = Socket::new(stream, &serving.batch);
+            serving
+                .serve(socket, None, Protocols::default(), peer, counters.worker(0))
+                .await;
         });
         Self {
             shared,
@@ -146,7 +149,7 @@ fn an_idle_connection_gives_hypers_half_back_and_keeps_what_was_read_already() {
         let shared = Rc::clone(&bench.shared);
         let stretch = tokio::task::spawn_local(async move {
             let watch = Watch::new(LIMITS, &shared.deadlines);
-            let peer = Rc::new(Peer::new(address, local, false, 1));
+            let peer = Rc::new(Peer::new(address, Some(local), false, 1));
             let stream = Stream::Plain(Socket::new(stream, &shared.batch));
             shared.converse(stream, Bytes::new(), &peer, &watch).await
         });

@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::UnixStream;
 
 use super::{Answer, Client, Config, Metrics, Process, Request, eventually};
 
 pub(crate) struct Gate {
     pub(crate) process: Process,
-    /// Of its first listener.
+    /// Of its first listener; nowhere if all are Unix sockets.
     pub(crate) address: SocketAddr,
+    /// Those on IP addresses.
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) path: PathBuf,
@@ -45,16 +47,19 @@ impl Gate {
         })
         .await;
         let ready: Value = serde_json::from_str(&ready).unwrap();
-        let listeners: Vec<SocketAddr> = ready["listeners"]
-            .as_str()
+        let listeners = ready["listeners"].as_str().unwrap();
+        let listeners = listeners.strip_prefix('[').unwrap();
+        let listeners: Vec<SocketAddr> = listeners
+            .strip_suffix(']')
             .unwrap()
-            .trim_matches(['[', ']'])
             .split(", ")
+            .filter(|address| !address.starts_with("unix:"))
             .map(|address| address.parse().unwrap())
             .collect();
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         Self {
             process,
-            address: listeners[0],
+            address: listeners.first().copied().unwrap_or(nowhere),
             listeners,
             admin: ready["admin"].as_str().unwrap().parse().unwrap(),
             path,
@@ -70,6 +75,11 @@ impl Gate {
 
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address).await
+    }
+
+    /// A connection by a Unix socket beside the config.
+    pub(crate) async fn unix_client(&self, name: &str) -> Client {
+        Client::over(UnixStream::connect(self.file(name)).await.unwrap())
     }
 
     /// A request on a connection of its own.

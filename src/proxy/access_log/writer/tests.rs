@@ -19,7 +19,7 @@ fn write(buffer: &mut Buffer, target: &str) {
     buffer.write(&Record {
         at: UNIX_EPOCH,
         request_id: Uuid::nil(),
-        client: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+        client: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into(),
         method: &Method::GET,
         host: b"h",
         target: target.as_bytes(),

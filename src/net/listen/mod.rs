@@ -1,24 +1,51 @@
 //! Listening sockets: one per worker and address, sharing the port.
 //!
-//! `app` opens a `Group` for each listener of the config and gives every worker one socket of it.
-//! The kernel spreads new connections over the sockets (`SO_REUSEPORT`). Invariant: a port that
-//! another process (a second Headgate included) already listens on is refused, although
-//! `SO_REUSEPORT` alone would let both have it.
+//! `app` opens a group for each listener of the config and gives every worker one socket of it.
+//! The kernel spreads new connections over the sockets (`SO_REUSEPORT`); Unix sockets (`unix`) are
+//! shared otherwise. What accepted connections are to have (keep-alive probes, an end to retrying) is
+//! set on the listening socket, from which they inherit it. Invariant: a port that another process (a
+//! second Headgate included) already listens on is refused, although `SO_REUSEPORT` alone would let
+//! both have it.
+
+mod unix;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::config::model::ListenAddress;
+
+pub use unix::{SocketFile, unix_group};
 
 /// Connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 1024;
+
+/// A client that says nothing is asked whether it is still there: after this long, then at this pace,
+/// so many times.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(20);
+const PROBES: u32 = 6;
+/// How long the kernel keeps sending what a client does not acknowledge, or does not make room for.
+const GIVE_UP: Duration = Duration::from_secs(180);
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// On an IP address.
+    Tcp(TcpListener),
+    /// On a Unix socket.
+    Unix(UnixListener),
+}
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {}", explain(source))]
 pub struct ListenError {
     /// The address that was asked for.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// What the operating system said.
     #[source]
     pub source: io::Error,
@@ -28,7 +55,9 @@ fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "another process listens there already".to_owned(),
         io::ErrorKind::PermissionDenied => {
-            "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)".to_owned()
+            "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE, a socket's file needs its \
+             folder)"
+                .to_owned()
         }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         _ => error.to_string(),
@@ -46,7 +75,10 @@ pub fn group(
     count: usize,
     held: &[SocketAddr],
 ) -> Result<Vec<TcpListener>, ListenError> {
-    open_group(address, count, held).map_err(|source| ListenError { address, source })
+    open_group(address, count, held).map_err(|source| ListenError {
+        address: address.into(),
+        source,
+    })
 }
 
 fn open_group(
@@ -65,11 +97,24 @@ fn open_group(
     (0..count)
         .map(|_| {
             let socket = bind(address, true)?;
+            outlast(&socket)?;
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
             Ok(socket.into())
         })
         .collect()
+}
+
+/// Has the kernel find out about clients that are gone without a word.
+fn outlast(socket: &Socket) -> io::Result<()> {
+    let probes = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_EVERY)
+        .with_retries(PROBES);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(GIVE_UP))?;
+    Ok(())
 }
 
 fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -117,6 +162,33 @@ mod tests {
                 .to_string()
                 .contains("another process listens there already")
         );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_accepted_connection_is_probed_and_given_up_in_the_end() {
+        let group = group(loopback(), 1, &[]).unwrap();
+        let address = group[0].local_addr().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let accepted = Socket::from(group[0].accept().unwrap().0);
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), PROBE_AFTER);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), PROBE_EVERY);
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), PROBES);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(GIVE_UP));
+        assert_eq!(accepted.linger().unwrap(), None);
+    }
+
+    #[test]
+    fn ipv4_and_ipv6_share_a_port_on_sockets_of_their_own() {
+        let v6 = group("[::]:0".parse().unwrap(), 2, &[]).unwrap();
+        let held = v6[0].local_addr().unwrap();
+        assert!(held.is_ipv6() && held.port() != 0);
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], held.port()));
+        let v4 = group(everywhere, 2, &[held]).unwrap();
+        assert_eq!(v4[0].local_addr().unwrap(), everywhere);
+        std::net::TcpStream::connect(("::1", held.port())).unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", held.port())).unwrap();
     }
 
     #[test]

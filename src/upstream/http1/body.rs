@@ -1,0 +1,238 @@
+//! What follows the head of an answer over HTTP/1.1.
+//!
+//! `AnswerBody` polls it. Whoever polls drives both directions: the answer, and the rest of an upload
+//! that the endpoint answered early. While nothing comes it holds no buffer. Invariant: the connection
+//! goes back only as `http1` says; whatever else happens closes it.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use tokio::io::AsyncReadExt as _;
+
+use crate::balancer::EndpointId;
+use crate::http1::{Decoded, Decoder};
+use crate::metrics;
+
+use super::super::exchange::AnswerError;
+use super::super::pool::{Keep, Link, Pools, Target};
+use super::poll_read;
+use super::tunnel::Tunnel;
+use super::upload::{Stopped, Upload};
+
+/// As much of a large body is read at once.
+const LARGE: usize = 64 * 1024;
+
+/// What follows the head of an answer.
+#[derive(Debug)]
+pub(in super::super) enum Flow {
+    /// A body.
+    Message(Message),
+    /// The bytes of another protocol.
+    Tunnel(Box<Tunnel>),
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(in super::super) struct Message {
+    /// None once the connection was given back, or closed.
+    link: Option<Box<Link>>,
+    upload: Upload,
+    input: BytesMut,
+    decoder: Decoder,
+    persists: bool,
+    lease: Lease,
+}
+
+/// What it takes to wait for an endpoint and to give its connection back.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) pools: Rc<Pools>,
+    endpoint: EndpointId,
+    body_idle: Duration,
+    keep: Keep,
+}
+
+impl Flow {
+    pub(super) fn message(
+        pools: &Rc<Pools>,
+        link: Box<Link>,
+        target: Target<'_>,
+        upload: Upload,
+        input: BytesMut,
+        decoder: Decoder,
+        persists: bool,
+    ) -> Self {
+        let mut message = Message {
+            link: Some(link),
+            upload,
+            input,
+            decoder,
+            persists,
+            lease: Lease {
+                pools: Rc::clone(pools),
+                endpoint: target.endpoint.id,
+                body_idle: target.timeouts.body_idle,
+                keep: Keep::of(target),
+            },
+        };
+        // Nothing may ever poll a body that is over already.
+        if message.decoder.is_end() {
+            message.release();
+        }
+        Self::Message(message)
+    }
+
+    pub(super) fn tunnel(
+        pools: &Rc<Pools>,
+        link: Box<Link>,
+        upload: Upload,
+        input: BytesMut,
+        target: Target<'_>,
+    ) -> Self {
+        let metrics: &Arc<metrics::Upstream> = target.upstream_metrics;
+        let idle = target.timeouts.tunnel_idle;
+        let tunnel = Tunnel::new(
+            link,
+            upload.into_body(),
+            input,
+            idle,
+            metrics,
+            pools.worker(),
+        );
+        Self::Tunnel(Box::new(tunnel))
+    }
+
+    pub(in super::super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match self {
+            Self::Message(message) => message.poll_frame(cx),
+            Self::Tunnel(tunnel) => tunnel.poll_frame(cx),
+        }
+    }
+
+    pub(in super::super) fn is_end(&self) -> bool {
+        match self {
+            Self::Message(message) => message.decoder.is_end(),
+            Self::Tunnel(_) => false,
+        }
+    }
+
+    pub(in super::super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Message(message) => message
+                .decoder
+                .left()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Tunnel(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Message {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let result = ready!(self.advance(cx));
+        if let Some(Err(_)) = &result {
+            // Closes it.
+            self.link = None;
+        }
+        Poll::Ready(result)
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        loop {
+            let decoded = self.decoder.decode(&mut self.input);
+            let frame = match decoded {
+                Ok(Decoded::Data(data)) => Frame::data(data),
+                Ok(Decoded::Trailers(trailers)) => Frame::trailers(trailers),
+                Ok(Decoded::End) => {
+                    self.release();
+                    return Poll::Ready(None);
+                }
+                Ok(Decoded::NeedMore) => match ready!(self.more(cx)) {
+                    Ok(true) => continue,
+                    Ok(false) => return Poll::Ready(None),
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                },
+                Err(fault) => {
+                    return Poll::Ready(Some(Err(AnswerError::Broken(Some(fault.into())))));
+                }
+            };
+            if let Some(link) = &self.link {
+                link.timer.disarm();
+            }
+            if self.decoder.is_end() {
+                self.release();
+            }
+            return Poll::Ready(Some(Ok(frame)));
+        }
+    }
+
+    /// Reads more; false at a good end.
+    fn more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, AnswerError>> {
+        let Some(link) = &mut self.link else {
+            return Poll::Ready(Err(AnswerError::Broken(None)));
+        };
+        if let Poll::Ready(Err(Stopped::Client)) = self.upload.poll(cx, &mut link.stream) {
+            return Poll::Ready(Err(AnswerError::Broken(None)));
+        }
+        let polled = if self.decoder.left().is_some_and(|left| left >= LARGE as u64) {
+            if self.input.is_empty() {
+                self.input = BytesMut::with_capacity(LARGE);
+            }
+            let mut reading = pin!(link.stream.read_buf(&mut self.input));
+            Future::poll(reading.as_mut(), cx)
+        } else {
+            let mut scratch = self.lease.pools.scratch();
+            poll_read(&mut link.stream, cx, &mut scratch).map_ok(|count| {
+                let bytes = scratch.get(..count).unwrap_or_default();
+                self.input.extend_from_slice(bytes);
+                count
+            })
+        };
+        match polled {
+            Poll::Ready(Ok(0)) => {
+                self.link = None;
+                let whole = self.decoder.close();
+                Poll::Ready(match whole {
+                    Ok(()) => Ok(false),
+                    Err(fault) => Err(AnswerError::Broken(Some(fault.into()))),
+                })
+            }
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(true)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(AnswerError::Broken(Some(error.into())))),
+            Poll::Pending => {
+                if self.input.is_empty() {
+                    self.input = BytesMut::new();
+                }
+                if !link.timer.is_armed() {
+                    link.timer.arm(self.lease.body_idle);
+                }
+                link.timer.poll(cx).map(|()| Err(AnswerError::Timeout))
+            }
+        }
+    }
+
+    /// The answer is over: keeps its connection if it is clean.
+    fn release(&mut self) {
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
+        if self.persists && self.upload.is_done() && self.input.is_empty() && link.is_quiet() {
+            self.lease
+                .pools
+                .put(self.lease.endpoint, link, self.lease.keep);
+        } else {
+            link.close();
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One request over HTTP/2, until the head of its answer.
+//!
+//! Translates between the canonical form inside Headgate and HTTP/2: the `Host` field becomes
+//! `:authority`, a tunnel that is offered an extended CONNECT (RFC 8441) and its `2xx` a `101`.
+//! Invariant: no field of a connection goes out, and a `101`, which HTTP/2 does not have, is refused.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::ext::Protocol;
+use h2::{Reason as Code, RecvStream, SendStream};
+use http::header::{HOST, HeaderValue, TE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+
+use crate::http2::fields;
+use crate::http2::pump::{Broken, Pump};
+use crate::metrics::ProxyError as Reason;
+
+use super::super::early::{Early, Informed};
+use super::super::error::{Failed, Stage};
+use super::super::exchange::{Answer, AnswerBody, Attempt, Reuse};
+use super::super::hold::Hold;
+use super::super::http1::adjust;
+use super::super::pool::{Pools, Target};
+use super::super::request_body::{RequestBody, Transfer};
+use super::super::websocket;
+use super::flow::Flow;
+use super::peers::Seated;
+
+/// Sends `request` and waits for the head of the answer.
+pub(in super::super) async fn exchange(
+    pools: &Rc<Pools>,
+    target: Target<'_>,
+    request: Request<RequestBody>,
+    reuse: Reuse,
+    early: Early<'_>,
+) -> Result<Answer, Attempt> {
+    let peers = pools.peers(target);
+    let Seated { seat, connect } = match peers.seat(pools, target, reuse).await {
+        Ok(seated) => seated,
+        Err((stage, reason, cause)) => {
+            let mut failed = Failed::unsent(reason, request.into_body());
+            failed.cause = cause;
+            return Err(Attempt::new(stage, false, failed));
+        }
+    };
+    let reused = connect.is_none();
+    let wrong = |failed| Attempt::new(Stage::AwaitHead, false, failed);
+    let transfer = request.body().transfer();
+    let (mut head, body) = request.into_parts();
+    let mut sender = seat.connection.sender();
+    let offered = body.offers().map(str::to_owned);
+    if offered.is_some() && !sender.is_extended_connect_protocol_enabled() {
+        return Err(wrong(Failed::new(Reason::HttpUpgradeFailed)));
+    }
+    let key = websocket::take_key(&mut head.headers);
+    let hold = Hold::of(&head.headers, &body, pools.deadlines());
+    let Some(head) = translate(head, target, offered.as_deref()) else {
+        return Err(wrong(Failed::unsent(Reason::HttpRequestError, body)));
+    };
+    let nothing_follows = matches!(body, RequestBody::Empty);
+    let (answer, out) = match sender.send_request(head, nothing_follows) {
+        Ok(begun) => begun,
+        Err(error) => {
+            let mut failed = refused(error);
+            failed.nothing_left = true;
+            failed.unsent = Some(body);
+            // A connection that takes no more requests is not the endpoint's fault.
+            return Err(Attempt::new(Stage::AwaitHead, true, failed));
+        }
+    };
+    let timer = pools.deadlines().timer();
+    timer.arm(target.timeouts.first_byte);
+    let mut waiting = Waiting {
+        answer,
+        upload: Upload::new(body, out, hold, offered.is_some()),
+        informed: Informed::new(early, target.upstream_metrics, pools.worker()),
+        transfer: transfer.as_deref(),
+        moved: 0,
+        first_byte: target.timeouts.first_byte,
+    };
+    let result = poll_fn(|cx| waiting.poll(cx, &timer)).await;
+    let upload = waiting.upload;
+    let (mut head, incoming) = match result {
+        Ok(answer) => answer.into_parts(),
+        Err(mut failed) => {
+            // Not processed is not dead: whether it was used before does not matter.
+            let reused = reused || failed.nothing_left;
+            failed.unsent = failed
+                .nothing_left
+                .then(|| upload.into_untouched(transfer.as_deref()))
+                .flatten();
+            return Err(Attempt::new(Stage::AwaitHead, reused, failed));
+        }
+    };
+    timer.disarm();
+    let opens = offered.is_some() && head.status.is_success();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(wrong(Failed::new(Reason::HttpProtocolError)));
+    }
+    if opens {
+        head.status = StatusCode::SWITCHING_PROTOCOLS;
+        websocket::prove(&mut head.headers, key.as_ref());
+    }
+    let flow = Flow::new(target, pools.worker(), seat, timer, incoming, upload, opens);
+    let response = Response::from_parts(head, AnswerBody::over_http2(flow));
+    Ok(Answer { response, connect })
+}
+
+/// The head as HTTP/2 has it; none if it cannot be said there.
+fn translate(mut head: Parts, target: Target<'_>, offered: Option<&str>) -> Option<Request<()>> {
+    let scheme = if target.hop.tls.is_some() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    };
+    let authority = match head.headers.remove(HOST) {
+        Some(host) => Authority::try_from(host.as_bytes()).ok()?,
+        None => Authority::try_from(&*target.endpoint.address).ok()?,
+    };
+    let path = head.uri.path_and_query()?;
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(scheme);
+    uri.authority = Some(authority);
+    uri.path_and_query = Some(if path == "*" {
+        // h2 makes `*` of it again, `OPTIONS` being the only method that has it.
+        PathAndQuery::from_static("")
+    } else {
+        path.clone()
+    });
+    let mut request = Request::new(());
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
+    *request.method_mut() = head.method;
+    *request.version_mut() = Version::HTTP_2;
+    fields::strip_connection(&mut head.headers);
+    let trailers = |value: &HeaderValue| value.as_bytes() == b"trailers";
+    if !head.headers.get(TE).is_none_or(trailers) {
+        head.headers.remove(TE);
+    }
+    *request.headers_mut() = head.headers;
+    if let Some(protocol) = offered {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from(protocol));
+    }
+    Some(request)
+}
+
+/// A request whose answer has not begun.
+struct Waiting<'a> {
+    answer: ResponseFuture,
+    upload: Upload,
+    informed: Informed<'a>,
+    transfer: Option<&'a Transfer>,
+    moved: u64,
+    first_byte: Duration,
+}
+
+impl Waiting<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: &crate::net::deadline::Timer,
+    ) -> Poll<Result<Response<RecvStream>, Failed>> {
+        if let Poll::Ready(Err(Broken::Body(()))) = self.upload.poll(cx) {
+            return Poll::Ready(Err(Failed::new(Reason::HttpRequestError)));
+        }
+        while let Poll::Ready(Some(Ok(head))) = self.answer.poll_informational(cx) {
+            if head.status() == StatusCode::CONTINUE {
+                self.upload.let_go();
+                cx.waker().wake_by_ref();
+            }
+            let (head, ()) = head.into_parts();
+            if let Err(reason) = self.informed.take(head.status, head.headers) {
+                return Poll::Ready(Err(Failed::new(reason)));
+            }
+        }
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            return Poll::Ready(answer.map_err(refused));
+        }
+        if let Some(transfer) = self.transfer {
+            adjust(timer, transfer, &mut self.moved, self.first_byte);
+        }
+        timer
+            .poll(cx)
+            .map(|()| Err(Failed::new(Reason::HttpResponseTimeout)))
+    }
+}
+
+/// What a failed stream or connection means.
+pub(super) fn refused(error: h2::Error) -> Failed {
+    let refused = error.is_reset() && error.reason() == Some(Code::REFUSED_STREAM);
+    // h2 tells this only to streams above the last one that the endpoint took.
+    let nothing_left = error.is_remote() && (refused || error.is_go_away());
+    let reason = match error.reason() {
+        _ if error.is_io() || nothing_left => Reason::ConnectionTerminated,
+        Some(Code::PROTOCOL_ERROR | Code::HTTP_1_1_REQUIRED | Code::COMPRESSION_ERROR) => {
+            Reason::HttpProtocolError
+        }
+        _ if error.is_remote() => Reason::ConnectionTerminated,
+        _ => Reason::HttpProtocolError,
+    };
+    let mut failed = Failed::new(reason).because(error);
+    failed.nothing_left = nothing_left;
+    failed
+}
+
+/// What goes to the endpoint after the head.
+#[derive(Debug)]
+pub(super) struct Upload {
+    state: State,
+    out: SendStream<Bytes>,
+    /// Bytes that had gone out when last asked.
+    seen: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not wanted yet.
+    Held(Hold, RequestBody),
+    /// Not before the endpoint has agreed.
+    Offered(RequestBody),
+    Flowing(Box<Pump<RequestBody>>),
+    Done,
+}
+
+impl Upload {
+    fn new(body: RequestBody, out: SendStream<Bytes>, hold: Option<Hold>, offered: bool) -> Self {
+        let state = match (hold, body) {
+            (_, RequestBody::Empty) => State::Done,
+            (Some(hold), body) => State::Held(hold, body),
+            (None, body) if offered => State::Offered(body),
+            (None, body) => State::Flowing(Box::new(Pump::new(body))),
+        };
+        Self {
+            state,
+            out,
+            seen: 0,
+        }
+    }
+
+    /// The endpoint wants what was held back.
+    pub(super) fn let_go(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Done) {
+            State::Held(_, body) | State::Offered(body) => {
+                State::Flowing(Box::new(Pump::new(body)))
+            }
+            other => other,
+        };
+    }
+
+    /// Whether nothing is left to send, or nothing will be.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Whether bytes went out since the last time.
+    pub(super) fn has_moved(&mut self) -> bool {
+        let sent = match &self.state {
+            State::Flowing(pump) => pump.sent(),
+            State::Held(..) | State::Offered(_) | State::Done => self.seen,
+        };
+        std::mem::replace(&mut self.seen, sent) != sent
+    }
+
+    /// The answer has begun: what is still held back is not wanted.
+    pub(super) fn give_up_held(&mut self) {
+        if matches!(self.state, State::Held(..) | State::Offered(_)) {
+            self.state = State::Done;
+            // The endpoint need not wait for it.
+            self.out.send_reset(Code::NO_ERROR);
+        }
+    }
+
+    /// The body, if nothing was taken from it.
+    fn into_untouched(self, transfer: Option<&Transfer>) -> Option<RequestBody> {
+        if transfer.is_some_and(|it| it.bytes.get() > 0 || it.complete.get()) {
+            return None;
+        }
+        match self.state {
+            State::Held(_, body) | State::Offered(body) => Some(body),
+            State::Flowing(pump) => Some(pump.into_body()),
+            State::Done => Some(RequestBody::Empty).filter(|_| transfer.is_none()),
+        }
+    }
+
+    /// Goes on as far as possible; an error of the client's alone is of interest, since the answer tells
+    /// what became of the endpoint.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken<()>>> {
+        if let State::Held(hold, _) = &self.state
+            && hold.poll(cx).is_ready()
+        {
+            self.let_go();
+        }
+        let State::Flowing(pump) = &mut self.state else {
+            return if self.is_done() {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
+        };
+        let result = std::task::ready!(pump.poll(cx, &mut self.out));
+        self.state = State::Done;
+        Poll::Ready(result.map_err(|broken| match broken {
+            Broken::Body(_told_by_transfer) => Broken::Body(()),
+            Broken::Peer(code) => Broken::Peer(code),
+        }))
+    }
+}
