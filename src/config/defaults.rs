@@ -54,6 +54,30 @@ pub(crate) const UPSTREAM_BODY_IDLE: Duration = Duration::from_secs(30);
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(50);
 pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
+pub(crate) const INDEX: &str = "index.html";
+
+pub(crate) const COMPRESS_MIN_SIZE: ByteSize = ByteSize(1 << 10);
+/// What shrinks: texts, and the few binary formats that are not compressed already.
+pub(crate) const COMPRESS_TYPES: &[&str] = &[
+    "text/*",
+    "*+json",
+    "*+xml",
+    "*+text",
+    "application/json",
+    "application/javascript",
+    "application/x-javascript",
+    "application/xml",
+    "application/x-ndjson",
+    "application/graphql",
+    "application/wasm",
+    "application/vnd.ms-fontobject",
+    "font/ttf",
+    "font/otf",
+    "image/bmp",
+    "image/vnd.microsoft.icon",
+    "image/x-icon",
+];
+
 /// One worker a core, or one where the number of cores cannot be learnt.
 pub(crate) fn workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)

@@ -359,6 +359,8 @@ impl ListenerCells {
 pub struct WorkerCells {
     closed: Tally<{ CloseReason::COUNT }>,
     rejects: Tally<{ RejectReason::COUNT }>,
+    files_refused: Counter,
+    compression_refused: Counter,
     http2: OnceLock<Box<OwnLines<Http2Cells>>>,
 }
 
@@ -382,6 +384,18 @@ impl WorkerCells {
     #[inline]
     pub fn reject(&self, reason: RejectReason) {
         self.rejects.count(reason as usize);
+    }
+
+    /// A request for a file was refused because the disk was behind.
+    #[inline]
+    pub fn file_refused(&self) {
+        self.files_refused.add(1);
+    }
+
+    /// An answer went out plain because too much was being compressed.
+    #[inline]
+    pub fn compression_refused(&self) {
+        self.compression_refused.add(1);
     }
 
     fn http2(&self) -> &Http2Cells {
@@ -446,5 +460,9 @@ impl WorkerCells {
             let total = workers.sum(|cells| cells.rejects.value(*reason as usize));
             sink.put_count(Name::Rejects, &[reason.as_str()], total);
         }
+        let refused = workers.sum(|cells| cells.files_refused.value());
+        sink.put_count(Name::FilesRefused, &[], refused);
+        let refused = workers.sum(|cells| cells.compression_refused.value());
+        sink.put_count(Name::CompressionRefused, &[], refused);
     }
 }

@@ -249,6 +249,10 @@ labels! {
         BodyTooLarge "body_too_large"
         /// No route takes it.
         NoRoute "no_route"
+        /// There is no such file, or none that may be seen.
+        NoFile "no_file"
+        /// The route does not answer this method.
+        MethodNotAllowed "method_not_allowed"
         /// A policy refused it.
         Denied "denied"
         /// A rate limit refused it.

@@ -117,6 +117,10 @@ families! {
         "Too much of something that is allowed in itself, over HTTP/2."
     Rejects Counter "headgate_rejects_total" ["reason"]
         "Requests that Headgate answered itself with an error, by why."
+    FilesRefused Counter "headgate_files_refused_total" []
+        "Requests for files that were refused because the disk was behind."
+    CompressionRefused Counter "headgate_compression_refused_total" []
+        "Answers that went out plain because too much was being compressed."
     ConfigLastReloadSuccessful Gauge "headgate_config_last_reload_successful" []
         "1 if the last attempt to load the configuration succeeded."
     ConfigLastReloadSuccessTimestamp Gauge "headgate_config_last_reload_success_timestamp_seconds" []

@@ -184,6 +184,10 @@ impl Context {
                 End::Whole => (EndedBy::Headgate, None),
                 End::Open => (EndedBy::Client, None),
                 End::Rejected(reason) => (EndedBy::Headgate, Some(reason.as_str())),
+                // A file that broke off, say.
+                End::Upstream(reason) if self.exchange.endpoint.is_none() => {
+                    (EndedBy::Headgate, Some(reason.as_str()))
+                }
                 End::Upstream(reason) => (EndedBy::Upstream, Some(reason.as_str())),
             };
             let snapshot = &self.view.snapshot;

@@ -88,7 +88,9 @@ pub(super) fn upstream(
             headers: &request.headers,
             query: request.uri.query(),
         })?),
-        Target::Redirect(_) | Target::Respond(_) | Target::Nothing => Err(Reject::NoRoute),
+        Target::Redirect(_) | Target::Respond(_) | Target::Files(_) | Target::Nothing => {
+            Err(Reject::NoRoute)
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::normalize::{self, Hops};
 use super::outbound::{Outbound, Stream};
 use super::reject::Reject;
 use super::worker::Worker;
-use super::{cached, claims, cors, edge, own, respond, trust};
+use super::{cached, claims, cors, edge, own, respond, static_files, trust};
 
 /// Takes one request from its head to its answer.
 pub(super) async fn handle(
@@ -83,6 +83,7 @@ async fn road(
     match &route.target {
         Target::Redirect(rule) => return own::redirect(rule, &context.about()),
         Target::Respond(rule) => return Ok(own::fixed(rule)),
+        Target::Files(site) => return static_files::serve(context, site).await,
         Target::Nothing => return Err(Reject::NoRoute),
         Target::Upstream(_) | Target::ShardMap(_) => {}
     }

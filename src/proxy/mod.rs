@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! handle -> trust -> normalize -> router -> edge -> shard -> cache -> forward -> respond
+//!                                                -> static_files ------------>
 //! ```
 //!
 //! `handle` is the road: each station is one call that passes the request on or ends it with a
@@ -29,6 +30,7 @@ mod own;
 mod path;
 mod reject;
 mod respond;
+mod static_files;
 mod trust;
 mod worker;
 

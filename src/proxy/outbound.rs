@@ -13,11 +13,13 @@ use http_body::{Body, Frame, SizeHint};
 use crate::balancer::InFlight;
 use crate::body::BoxError;
 use crate::cache;
+use crate::encode::{self, EncodeError};
 use crate::metrics::ProxyError;
 use crate::upstream::AnswerBody;
 use crate::upstream::exchange::AnswerError;
 
 use super::context::{Context, End};
+use super::static_files::Sending;
 
 /// Where the bytes of an answer come from.
 #[derive(Debug)]
@@ -39,6 +41,17 @@ pub(super) enum Stream {
     },
     /// From the store in pieces, or from a fetch that others may read too.
     Shared(cache::Reader),
+    /// From a disk.
+    File(Box<Sending>),
+    /// Compressed on its way.
+    Encoded(Box<Encoded>),
+}
+
+/// A body that is compressed, and what it is made of.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) source: Stream,
+    pub(super) encoder: encode::Stream,
 }
 
 /// Why an answer breaks off, for the log and for hyper.
@@ -68,6 +81,8 @@ impl Stream {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Upstream { body, .. } => body.is_end_stream(),
             Self::Shared(reader) => reader.is_end_stream(),
+            Self::File(sending) => sending.left() == 0,
+            Self::Encoded(encoded) => encoded.encoder.is_end(),
         }
     }
 
@@ -82,6 +97,8 @@ impl Stream {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Upstream { body, .. } => body.size_hint(),
             Self::Shared(reader) => reader.size_hint(),
+            Self::File(sending) => SizeHint::with_exact(sending.left()),
+            Self::Encoded(_) => SizeHint::default(),
         }
     }
 
@@ -106,6 +123,16 @@ impl Stream {
             Self::Shared(reader) => Pin::new(reader)
                 .poll_frame(task)
                 .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into())),
+            Self::File(sending) => sending.poll(task).map_ok(Frame::data),
+            Self::Encoded(encoded) => {
+                let Encoded { source, encoder } = &mut **encoded;
+                encoder
+                    .poll(task, |task| source.poll(task))
+                    .map_err(|error| match error {
+                        EncodeError::Source(broken) => broken,
+                        EncodeError::Codec(error) => (ProxyError::ProxyInternalError, error.into()),
+                    })
+            }
         }
     }
 }

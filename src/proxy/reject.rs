@@ -43,6 +43,18 @@ pub(super) enum Reject {
     /// `only-if-cached`, and nothing stored would do.
     #[error("there is no stored response that would do, and only a stored one was asked for")]
     NotCached,
+    /// There is no file for it, or none that may be seen.
+    #[error("there is nothing here")]
+    NoFile,
+    /// A method other than those that read, for a file.
+    #[error("the method is not allowed here")]
+    ReadOnly,
+    /// Headgate has more to do than it can.
+    #[error("there is too much to do at the moment")]
+    Overloaded,
+    /// Headgate, or the machine it runs on, has failed.
+    #[error("something went wrong here")]
+    Internal,
     /// Every endpoint is out.
     #[error("no server is available for this request")]
     NoEndpoint,
@@ -92,13 +104,14 @@ impl Reject {
                 Fault::Expectation => StatusCode::EXPECTATION_FAILED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
-            Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAllowed | Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Method | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
-            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoRoute | Self::NoFile => StatusCode::NOT_FOUND,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fetch => StatusCode::BAD_GATEWAY,
             Self::Exchange(error) => match error.fault {
                 upstream::Fault::Client(ClientFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
@@ -141,6 +154,10 @@ impl Reject {
             },
             Self::Method | Self::Upgrade => RejectReason::UpgradeRefused,
             Self::NoRoute => RejectReason::NoRoute,
+            Self::NoFile => RejectReason::NoFile,
+            Self::ReadOnly => RejectReason::MethodNotAllowed,
+            Self::Overloaded => RejectReason::Overloaded,
+            Self::Internal => RejectReason::Internal,
             Self::ShardKey(error) if error.problem == Problem::Missing => {
                 RejectReason::ShardKeyMissing
             }

@@ -8,14 +8,17 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SET_COOKIE,
 };
-use http::{Response, StatusCode, Version};
+use http::response::Parts;
+use http::{Method, Response, StatusCode, Version};
 use serde::Serialize;
 
+use crate::encode::{self, Verdict};
+use crate::files;
 use crate::upstream::Stage;
 
 use super::context::{Context, End};
 use super::headers;
-use super::outbound::{Outbound, Stream};
+use super::outbound::{Encoded, Outbound, Stream};
 use super::reject::Reject;
 use super::{edge, grpc, own};
 
@@ -31,7 +34,46 @@ pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Res
         head.headers.append(SET_COOKIE, cookie);
     }
     context.status = Some(head.status);
+    let stream = compressed(&context, &mut head, stream);
     Response::from_parts(head, Outbound::new(stream, context))
+}
+
+/// The body as the route and the client want it, after the cache: what is stored is not compressed.
+fn compressed(context: &Context, head: &mut Parts, stream: Stream) -> Stream {
+    let routes = &context.view.snapshot.routes;
+    let Some(rule) = context
+        .route
+        .and_then(|route| routes[route.0].compress.as_ref())
+    else {
+        return stream;
+    };
+    let is_head = context.request.method == Method::HEAD;
+    let length = if is_head { None } else { stream.length() };
+    let subject = encode::Subject {
+        rule,
+        request: &context.request.headers,
+        status: head.status,
+        length,
+    };
+    let mut verdict = encode::judge(&subject, &head.headers);
+    let mut stream = stream;
+    if let Verdict::Coded(coding) = verdict
+        && !is_head
+    {
+        match encode::Stream::new(&context.worker.compressors, coding, rule.level, length) {
+            Ok(encoder) => {
+                let source = stream;
+                stream = Stream::Encoded(Box::new(Encoded { source, encoder }));
+            }
+            Err(error) => {
+                context.worker.cells().compression_refused();
+                tracing::debug!(request_id = %context.id, %error, "an answer is not compressed");
+                verdict = Verdict::Plain;
+            }
+        }
+    }
+    encode::mark(verdict, &mut head.headers);
+    stream
 }
 
 /// Tells the client why there is no answer.
@@ -70,6 +112,9 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     }
     if matches!(reject, Reject::NotAllowed) {
         headers.insert(ALLOW, own::METHODS);
+    }
+    if matches!(reject, Reject::ReadOnly) {
+        headers.insert(ALLOW, HeaderValue::from_static(files::ALLOWED));
     }
     if reject.is_of_framing() && context.request.version <= Version::HTTP_11 {
         // What follows on the connection cannot be trusted, or is not wanted.

@@ -16,6 +16,8 @@ use uuid::Uuid;
 use crate::body::Inbound;
 use crate::cache::Cache;
 use crate::clock;
+use crate::encode::Budget;
+use crate::files::Disk;
 use crate::metrics::{Metrics, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::snapshot::Snapshot;
@@ -51,6 +53,10 @@ pub struct Worker {
     process_began: Instant,
     wall_ms: Cell<u64>,
     log: RefCell<Option<access_log::Buffer>>,
+    /// Room for compressing answers.
+    pub(super) compressors: Budget,
+    /// Threads that read files, made when there is something to read.
+    pub(super) disk: Disk,
     /// Reused for cache keys, so that a look-up allocates nothing.
     pub(super) scratch: RefCell<Vec<u8>>,
 }
@@ -78,6 +84,8 @@ impl Worker {
             process_began,
             wall_ms: Cell::new(wall_ms()),
             log: RefCell::new(log),
+            compressors: Budget::default(),
+            disk: Disk::default(),
             scratch: RefCell::default(),
         })
     }

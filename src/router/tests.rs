@@ -21,6 +21,7 @@ fn route(name: &str, path: PathPattern) -> Route {
             query: Vec::new(),
         },
         target: Target::Upstream(UpstreamId(0)),
+        compress: None,
         max_body: None,
         upgrades: Vec::new(),
         edge: RouteEdge::default(),

@@ -79,6 +79,7 @@ pub fn compile(
             upgrades: route.upgrades.iter().map(Arc::clone).collect(),
             edge: (route.edge != model::RouteEdge::default()).then(|| Box::new(route.edge.clone())),
             cache: route.cache.clone(),
+            compress: route.compress.clone(),
             metrics: live.metrics.route(&route.name),
         })
         .collect();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::balancer::{Endpoint, EndpointId, Pool};
-use crate::config::model::{self, CacheRule, RouteEdge, Target};
+use crate::config::model::{self, CacheRule, Compress, RouteEdge, Target};
 use crate::metrics::{self, ProxyError};
 use crate::net::hop::Hop;
 use crate::net::proxy_protocol::Header;
@@ -50,6 +50,8 @@ pub struct Route {
     pub target: Target,
     /// How it caches, if it does.
     pub cache: Option<CacheRule>,
+    /// How its answers are compressed, if they are.
+    pub compress: Option<Compress>,
     /// Largest request body in bytes.
     pub max_body: u64,
     /// Protocols that clients may go on in, in lower case.

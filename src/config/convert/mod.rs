@@ -5,6 +5,7 @@
 //! the file; the caller drops the model when the report holds an error. Invariant: what is not in the
 //! report is inside the bounds that `model` states.
 
+mod content;
 mod cors;
 mod edge;
 mod edits;

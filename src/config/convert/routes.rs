@@ -14,8 +14,8 @@ use super::patterns;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{
-    CacheRule, HostPattern, Match, PathPattern, Route, RouteEdge, Segment, ShardKey, ShardMap,
-    ShardMapId, Target, UpstreamId, ValuePattern,
+    CacheRule, HostPattern, Match, PathPattern, Redirect, Route, RouteEdge, Segment, ShardKey,
+    ShardMap, ShardMapId, Target, UpstreamId, ValuePattern,
 };
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::report::{Problem, Span};
@@ -29,11 +29,12 @@ pub(super) struct Targets<'a> {
 }
 
 /// The keys that say where a route leads.
-const TARGETS: [(&str, &str); 4] = [
+const TARGETS: [(&str, &str); 5] = [
     ("upstream", "`upstream` is given here"),
     ("shard_map", "`shard_map` is given here"),
     ("redirect", "`redirect` is given here"),
     ("respond", "`respond` is given here"),
+    ("files", "`files` is given here"),
 ];
 
 /// RFC 9110 caps what a cache must count at 2^31 seconds.
@@ -75,7 +76,9 @@ impl Cx<'_> {
             matches,
             upstream,
             shard_map,
+            files,
             cache,
+            compress,
             redirect,
             respond,
             rewrite,
@@ -96,18 +99,8 @@ impl Cx<'_> {
             Some(redirect) => self.redirect(redirect, at.field("redirect")),
             None => (None, None),
         };
-        let respond = respond
-            .0
-            .map(|respond| self.respond(respond, at.field("respond")));
-        let own = match (redirect, respond) {
-            (Some(redirect), _) => Some(Target::Redirect(Arc::new(redirect))),
-            (None, Some(respond)) => Some(Target::Respond(Arc::new(respond))),
-            (None, None) => to_https.map(|_plain| Target::Nothing),
-        };
         self.one_target(&name, to_https.is_some(), at);
-        if own.is_some() {
-            self.leads_on(at);
-        }
+        let own = self.own_target(redirect, respond, files, to_https.is_some(), at);
         let target = self.target(upstream, shard_map, at, targets).or(own);
         if let Some(Target::ShardMap(id)) = &target
             && !(at.has("match") && at.field("match").holds_error(self.report))
@@ -137,6 +130,9 @@ impl Cx<'_> {
             cache: cache
                 .0
                 .map(|cache| self.cache_rule(&cache, at.field("cache"))),
+            compress: compress
+                .0
+                .map(|compress| self.compress(compress, at.field("compress"))),
         }
     }
 
@@ -154,7 +150,7 @@ impl Cx<'_> {
             let is_misspelt =
                 |(key, _): (&str, &str)| self.report.is_misspelt(at.node.span.start, key);
             if !to_https && !TARGETS.into_iter().any(is_misspelt) {
-                let hint = "add `upstream: NAME` or `shard_map: NAME`";
+                let hint = "add `upstream: NAME`, `shard_map: NAME` or `files: { root: FOLDER }`";
                 self.error(place_of(at), format!("{route} leads nowhere"), hint);
             }
             return;
@@ -169,9 +165,36 @@ impl Cx<'_> {
         }
     }
 
+    /// What Headgate answers by itself.
+    fn own_target(
+        self,
+        redirect: Option<Redirect>,
+        respond: Lenient<raw::Respond>,
+        files: Lenient<raw::Files>,
+        to_https: bool,
+        at: At<'_>,
+    ) -> Option<Target> {
+        let respond = respond
+            .0
+            .map(|respond| self.respond(respond, at.field("respond")));
+        let files = files.0.map(|files| self.files(files, at.field("files")));
+        let own = match (redirect, respond, files) {
+            (Some(redirect), _, _) => Target::Redirect(Arc::new(redirect)),
+            (None, Some(respond), _) => Target::Respond(Arc::new(respond)),
+            (None, None, Some(files)) => Target::Files(Arc::new(files)),
+            (None, None, None) if to_https => Target::Nothing,
+            (None, None, None) => return None,
+        };
+        self.leads_on(at, &["cache", "request_headers", "max_body"]);
+        if !matches!(own, Target::Files(_)) {
+            self.leads_on(at, &["rewrite"]);
+        }
+        Some(own)
+    }
+
     /// A route that Headgate answers by itself sends nothing on.
-    fn leads_on(self, at: At<'_>) {
-        for key in ["cache", "rewrite", "request_headers", "max_body"] {
+    fn leads_on(self, at: At<'_>, keys: &[&str]) {
+        for key in keys {
             if at.has(key) && !at.has("upstream") && !at.has("shard_map") {
                 let message = format!("`{key}` goes with requests that are sent on");
                 self.error(

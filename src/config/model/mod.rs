@@ -5,6 +5,8 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod compress;
+mod files;
 mod http2;
 mod limits;
 mod listeners;
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 
+pub use compress::{Coding, Compress, Level, TypePattern};
+pub use files::Files;
 pub use http2::{Http2Limits, Protocols};
 pub use limits::HeadLimits;
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
@@ -386,6 +390,8 @@ pub struct Route {
     pub target: Target,
     /// Caching, opted into by `cache: {}`.
     pub cache: Option<CacheRule>,
+    /// Compression of answers, opted into by `compress: {}`.
+    pub compress: Option<Compress>,
     /// Largest request body, if not that of `limits.body`.
     pub max_body: Option<BodyLimit>,
     /// Protocols that clients may go on in (RFC 9110 section 7.8), in lower case. Default `websocket`.
@@ -460,6 +466,8 @@ pub enum Target {
     Upstream(UpstreamId),
     /// `shard_map: NAME`.
     ShardMap(ShardMapId),
+    /// `files: { root: FOLDER }`.
+    Files(Arc<Files>),
     /// `redirect: { to: ... }`.
     Redirect(Arc<Redirect>),
     /// `respond`.

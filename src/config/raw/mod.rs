@@ -244,7 +244,9 @@ pub(crate) struct Route {
     pub(crate) matches: Lenient<Match>,
     pub(crate) upstream: Text,
     pub(crate) shard_map: Text,
+    pub(crate) files: Lenient<Files>,
     pub(crate) cache: Lenient<CacheRule>,
+    pub(crate) compress: Lenient<Compress>,
     pub(crate) redirect: Lenient<Redirect>,
     pub(crate) respond: Lenient<Respond>,
     pub(crate) rewrite: Lenient<Rewrite>,
@@ -282,11 +284,32 @@ pub(crate) struct CacheRule {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(crate) struct Files {
+    pub(crate) root: Text,
+    pub(crate) index: Text,
+    pub(crate) fallback: Text,
+    pub(crate) precompressed: List<String>,
+    pub(crate) cache_control: Text,
+    pub(crate) hidden: Lenient<bool>,
+    pub(crate) listing: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Redirect {
     pub(crate) to: Text,
     pub(crate) status: Whole,
     pub(crate) https: Lenient<bool>,
     pub(crate) port: Whole,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Compress {
+    pub(crate) algorithms: List<String>,
+    pub(crate) min_size: Text,
+    pub(crate) types: List<String>,
+    pub(crate) level: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -57,7 +57,9 @@ fn the_example_with_everything_switched_on_lacks_only_the_files_it_names() {
     ];
     let mut expected = vec![(certificates, true), (certificates, true), (sticky, true)];
     expected.extend(outbound.map(|line| (line, true)));
+    expected.push(("root: www", true));
     assert_eq!(places, expected);
+    std::fs::create_dir(folder.path().join("www")).unwrap();
 
     for (file, content) in [
         ("certs/shop.pem", "-"),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::{HEAD, good};
 use crate::config::errors::LoadError;
 use crate::config::model::{
-    AccessLogFormat, AccessLogPath, Balance, CacheRule, HostPattern, LogFormat, LogLevel, Outbound,
-    PathPattern, Probe, ProxyHeader, Secret, ShardKey, ShardStrategy, Target, TlsVersion,
-    UpstreamId, UpstreamProtocol, ValuePattern,
+    AccessLogFormat, AccessLogPath, Balance, CacheRule, Coding, Compress, Files, HostPattern,
+    Level, LogFormat, LogLevel, Outbound, PathPattern, Probe, ProxyHeader, Secret, ShardKey,
+    ShardStrategy, Target, TlsVersion, TypePattern, UpstreamId, UpstreamProtocol, ValuePattern,
 };
 use crate::config::units::ByteSize;
 use crate::config::{load, parse, restart_only_changes};
@@ -216,6 +216,76 @@ shard_maps:
 fn an_anchor_can_be_repeated() {
     let config = good("upstreams:\n  a: &x { endpoints: [h:1] }\n  b: *x\n").config;
     assert_eq!(config.upstreams[0].endpoints, config.upstreams[1].endpoints);
+}
+
+#[test]
+fn files_and_compression_have_the_documented_defaults() {
+    let config = good(
+        "upstreams: { a: { endpoints: [h:1] } }
+routes:
+  - { name: site, match: { path_prefix: / }, files: { root: . } }
+  - { name: app, match: { path_prefix: /app }, upstream: a, compress: {} }
+  - name: all
+    match: { path_prefix: /all }
+    files: { root: src, index: i.htm, fallback: /app/i.htm, precompressed: [gzip, br],
+             cache_control: no-cache, hidden: true, listing: never }
+    compress: { algorithms: [br], min_size: 2KiB, types: [Text/*, \"*+json\", a/b], level: small }
+",
+    )
+    .config;
+    let files = |index: usize| match &config.routes[index].target {
+        Target::Files(files) => (**files).clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        files(0),
+        Files {
+            root: PathBuf::from("."),
+            index: "index.html".into(),
+            fallback: None,
+            precompressed: Vec::new(),
+            cache_control: None,
+            hidden: false,
+        }
+    );
+    assert_eq!(config.routes[0].compress, None);
+    let compress = config.routes[1].compress.as_ref().unwrap();
+    assert_eq!(
+        compress.algorithms,
+        [Coding::Zstd, Coding::Brotli, Coding::Gzip]
+    );
+    assert_eq!(
+        (compress.min_size, compress.level),
+        (ByteSize(1024), Level::Balanced)
+    );
+    assert_eq!(
+        compress.types.len(),
+        crate::config::defaults::COMPRESS_TYPES.len()
+    );
+    assert_eq!(
+        files(2),
+        Files {
+            root: PathBuf::from("src"),
+            index: "i.htm".into(),
+            fallback: Some("app/i.htm".into()),
+            precompressed: vec![Coding::Gzip, Coding::Brotli],
+            cache_control: Some(http::HeaderValue::from_static("no-cache")),
+            hidden: true,
+        }
+    );
+    assert_eq!(
+        config.routes[2].compress,
+        Some(Compress {
+            algorithms: vec![Coding::Brotli],
+            min_size: ByteSize(2048),
+            types: vec![
+                TypePattern::Prefix("text/".into()),
+                TypePattern::Suffix("+json".into()),
+                TypePattern::Exact("a/b".into()),
+            ],
+            level: Level::Small,
+        })
+    );
 }
 
 #[test]

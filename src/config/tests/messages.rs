@@ -514,6 +514,59 @@ fn wrong_routes_are_told_why() {
             "shard_map | the route `r` has both `upstream` and `shard_map`",
         ),
         (
+            "{ name: r, upstream: a, files: { root: . } }",
+            "files | the route `r` has both `upstream` and `files`",
+        ),
+        ("{ name: r, files: {} }", "{} | `files` without a `root`"),
+        (
+            "{ name: r, files: { root: . }, cache: {} }",
+            "cache | `cache` goes with requests that are sent on",
+        ),
+        (
+            "{ name: r, files: { root: ., index: a/b } }",
+            "a/b | `a/b` is not the name of a file",
+        ),
+        (
+            "{ name: r, files: { root: ., fallback: index.html } }",
+            "index.html | `index.html` is not the path of a file below `root`",
+        ),
+        (
+            "{ name: r, files: { root: ., fallback: /../x } }",
+            "/../x | `/../x` is not the path of a file below `root`",
+        ),
+        (
+            "{ name: r, files: { root: ., precompressed: [gz] } }",
+            "gz | `gz` is not a coding",
+        ),
+        (
+            "{ name: r, files: { root: ., cache_control: ' x' } }",
+            "' x' | no header can have the value ` x`",
+        ),
+        (
+            "{ name: r, files: { root: ., listing: always } }",
+            "always | unknown value `always` for `listing`",
+        ),
+        (
+            "{ name: r, upstream: a, compress: { algorithms: [] } }",
+            "[] | `algorithms` is empty",
+        ),
+        (
+            "{ name: r, upstream: a, compress: { algorithms: [br, br] } }",
+            "br | the coding `br` is given twice",
+        ),
+        (
+            "{ name: r, upstream: a, compress: { types: [json] } }",
+            "json | `json` is not a media type",
+        ),
+        (
+            "{ name: r, upstream: a, compress: { types: [] } }",
+            "[] | `types` is empty",
+        ),
+        (
+            "{ name: r, upstream: a, compress: { level: best } }",
+            "best | unknown value `best` for `level`",
+        ),
+        (
             "{ name: r, upstream: a, match: { path: /x, path_prefix: /y } }",
             "path_prefix | `path` and `path_prefix` exclude each other",
         ),

@@ -130,7 +130,9 @@ impl Config {
         for listener in listeners {
             writeln!(text, "  - {{ {listener} }}").unwrap();
         }
-        text.push_str("upstreams:\n");
+        if !upstreams.is_empty() {
+            text.push_str("upstreams:\n");
+        }
         for upstream in upstreams {
             writeln!(text, "  {upstream}").unwrap();
         }
