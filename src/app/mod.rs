@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::proxy::access_log::Writer;
 use crate::reload::Reloader;
 use crate::snapshot::{self, Live, Snapshot};
-use crate::{admin, net};
+use crate::{admin, clock, net};
 
 use listeners::Listeners;
 use signals::Signals;
@@ -95,7 +95,12 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     }
     let config = Arc::new(config);
     let workers = config.workers.get();
-    let live = Live::new(&config.cache, workers, random_key()?);
+    let live = Live::new(
+        &config.cache,
+        workers,
+        random_key()?,
+        net::tls::Shared::new()?,
+    );
     let snapshot = control.block_on(first_snapshot(&config, &live, &mut signals))?;
     let current = Arc::new(ArcSwap::from_pointee(snapshot));
     let sockets = listeners::open(&config.listeners, workers, &[])?;
@@ -176,7 +181,8 @@ async fn first_snapshot(
     signals: &mut Signals,
 ) -> Result<Snapshot> {
     let (config, live) = (Arc::clone(config), Arc::clone(live));
-    let compiling = tokio::task::spawn_blocking(move || snapshot::compile(&config, &live, 1));
+    let compiling =
+        tokio::task::spawn_blocking(move || snapshot::compile(&config, &live, 1, clock::wall()));
     tokio::select! {
         compiled = compiling => Ok(compiled??),
         () = signals.stop() => anyhow::bail!("stopped while starting"),

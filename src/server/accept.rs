@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::metrics::{Listener as Counters, Metrics};
+use crate::net::tls;
 use crate::wire::{Handler, Peer};
 
 use super::connection::Shared;
@@ -24,8 +25,8 @@ use super::connection::Shared;
 /// How long accepting pauses when the process is out of descriptors.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// TLS settings of a listener, replaced by a reload; none for plain HTTP.
-pub type Tls = Arc<ArcSwap<Option<Arc<rustls::ServerConfig>>>>;
+/// TLS of a listener, replaced by a reload; none for plain HTTP.
+pub type Tls = Arc<ArcSwap<Option<Arc<tls::Server>>>>;
 
 /// One listener on one worker.
 #[derive(Debug)]

@@ -9,3 +9,4 @@ pub mod accept;
 pub mod connection;
 pub mod drain;
 pub mod guard;
+mod handshake;

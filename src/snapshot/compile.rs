@@ -6,6 +6,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::balancer::sticky::Sticky;
 use crate::balancer::{Member, Pool};
@@ -39,7 +40,7 @@ pub enum CompileError {
     },
 }
 
-/// Builds the snapshot of `config`, number `generation`.
+/// Builds the snapshot of `config`, number `generation`. `now` is wall time.
 ///
 /// # Errors
 /// When a certificate cannot be used or an endpoint's name does not resolve.
@@ -47,11 +48,12 @@ pub fn compile(
     config: &Arc<model::Config>,
     live: &Live,
     generation: u64,
+    now: SystemTime,
 ) -> Result<Snapshot, CompileError> {
     let tls = config
         .listeners
         .iter()
-        .map(listener_tls)
+        .map(|listener| listener_tls(listener, &live.tls, now))
         .collect::<Result<_, _>>()?;
     let upstreams = config
         .upstreams
@@ -81,15 +83,17 @@ pub fn compile(
 
 fn listener_tls(
     listener: &model::Listener,
-) -> Result<Option<Arc<rustls::ServerConfig>>, CompileError> {
+    shared: &Arc<tls::Shared>,
+    now: SystemTime,
+) -> Result<Option<Arc<tls::Server>>, CompileError> {
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };
-    let config = tls::server_config(tls).map_err(|source| CompileError::Tls {
+    let server = tls::Server::read(tls, shared, now);
+    server.map(Some).map_err(|source| CompileError::Tls {
         address: listener.address,
         source,
-    })?;
-    Ok(Some(config))
+    })
 }
 
 fn upstream(config: &model::Upstream, live: &Live) -> Result<Upstream, CompileError> {

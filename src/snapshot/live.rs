@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::config::model::CacheStore;
 use crate::health;
 use crate::metrics::Metrics;
+use crate::net::tls;
 
 /// State that all configs share.
 #[derive(Debug)]
@@ -25,18 +26,26 @@ pub struct Live {
     pub metrics: Arc<Metrics>,
     /// Key of sticky cookies whose upstream has none in the config.
     pub sticky_key: [u8; 32],
+    /// Ticket keys, and certificates that are not the config's.
+    pub tls: Arc<tls::Shared>,
 }
 
 impl Live {
     /// The state of a process that starts, with `sticky_key` drawn at random by the caller.
     #[must_use]
-    pub fn new(cache: &CacheStore, workers: usize, sticky_key: [u8; 32]) -> Arc<Self> {
+    pub fn new(
+        cache: &CacheStore,
+        workers: usize,
+        sticky_key: [u8; 32],
+        tls: Arc<tls::Shared>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             endpoints: balancer::Registry::default(),
             health: health::Registry::default(),
             cache: Cache::new(cache),
             metrics: Metrics::new(workers),
             sticky_key,
+            tls,
         })
     }
 }

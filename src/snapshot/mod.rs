@@ -10,11 +10,10 @@ mod live;
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-
 use crate::balancer::{Endpoint, EndpointId, Pool};
 use crate::config::model::{self, CacheRule, Target};
 use crate::metrics::{self, ProxyError};
+use crate::net::tls;
 use crate::{router, shard, upstream};
 
 pub use compile::{CompileError, compile};
@@ -35,8 +34,8 @@ pub struct Snapshot {
     pub upstreams: Box<[Upstream]>,
     /// By `ShardMapId`.
     pub shard_maps: Box<[shard::Map]>,
-    /// TLS settings of `config.listeners`, in their order.
-    pub tls: Box<[Option<Arc<ServerConfig>>]>,
+    /// TLS of `config.listeners`, in their order.
+    pub tls: Box<[Option<Arc<tls::Server>>]>,
 }
 
 /// A route.

@@ -11,6 +11,7 @@ mod patterns;
 mod routes;
 mod server;
 mod shards;
+mod tls;
 mod upstreams;
 
 use std::path::Path;

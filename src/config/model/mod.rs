@@ -5,6 +5,8 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::units::ByteSize;
+
+pub use tls::{Ask, Certificate, CipherSuite, ClientAuth, NamedFile, Tls, TlsVersion};
 
 /// One whole configuration, proven consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,23 +61,6 @@ pub struct Listener {
     pub address: SocketAddr,
     /// TLS termination, if any.
     pub tls: Option<Tls>,
-}
-
-/// TLS termination on one listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// At least one; the first is the default where SNI matches none.
-    pub certificates: Vec<Certificate>,
-}
-
-/// A certificate chain and its key, as PEM files. Paths are already resolved against the folder
-/// of the config file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// Chain, leaf first.
-    pub cert: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
 }
 
 /// The operators' listener.

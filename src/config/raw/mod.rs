@@ -46,6 +46,10 @@ pub(crate) struct Listener {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Tls {
     pub(crate) certificates: List<Certificate>,
+    pub(crate) min_version: Text,
+    pub(crate) cipher_suites: List<String>,
+    pub(crate) client_auth: Lenient<ClientAuth>,
+    pub(crate) ticket_keys: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +57,17 @@ pub(crate) struct Tls {
 pub(crate) struct Certificate {
     pub(crate) cert: Text,
     pub(crate) key: Text,
+    pub(crate) ocsp: Text,
+    pub(crate) client_auth: Lenient<ClientAuth>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientAuth {
+    pub(crate) mode: Text,
+    pub(crate) ca: Text,
+    pub(crate) crl: Text,
+    pub(crate) forward_chain: Lenient<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

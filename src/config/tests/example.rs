@@ -38,31 +38,20 @@ fn the_example_loads_without_an_error_or_a_warning() {
 fn the_example_with_everything_switched_on_lacks_only_the_files_it_names() {
     let folder = tempfile::tempdir().unwrap();
     let errors = parse(&complete(), &folder.path().join("gate.yaml")).unwrap_err();
-    let places: Vec<(&str, bool)> = errors
+    let missing: Vec<&str> = errors
         .0
         .iter()
-        .map(|d| {
-            (
-                d.place.as_ref().unwrap().source.trim(),
-                d.message.starts_with("cannot read"),
-            )
+        .map(|d| match d.message.strip_prefix("cannot read the file `") {
+            Some(rest) => rest.split('`').next().unwrap(),
+            None => panic!("{d}"),
         })
         .collect();
-    let certificates = "- { cert: certs/shop.pem, key: certs/shop.key }";
-    let sticky = "sticky: { key_file: secrets/sticky.key }";
-    assert_eq!(
-        places,
-        [(certificates, true), (certificates, true), (sticky, true)]
-    );
+    assert!(missing.contains(&"certs/shop.key"), "{missing:?}");
 
-    for (file, content) in [
-        ("certs/shop.pem", "-"),
-        ("certs/shop.key", "-"),
-        ("secrets/sticky.key", "0123456789abcdef\n"),
-    ] {
+    for file in missing {
         let file = folder.path().join(file);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, content).unwrap();
+        std::fs::write(file, "0123456789abcdef\n").unwrap();
     }
     let loaded = parse(&complete(), &folder.path().join("gate.yaml")).unwrap();
     assert_eq!(loaded.config.workers.get(), 2);

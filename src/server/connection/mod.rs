@@ -7,8 +7,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -21,17 +20,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use crate::body::{BodyFault, Inbound};
 use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::net::socket::{Batch, Socket};
 use crate::net::stream::Stream;
+use crate::net::tls;
 use crate::wire::{Handler, Peer};
 
 use super::drain::Drain;
 use super::guard::{Guard, Limits, Watch};
+use super::handshake::handshake;
 
 /// Most bytes of a request head, and of what is buffered for a slow reader.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -84,8 +84,8 @@ impl<H: Handler> Shared<H> {
     pub async fn serve(
         self: Rc<Self>,
         stream: TcpStream,
-        tls: Option<Arc<rustls::ServerConfig>>,
-        peer: Peer,
+        tls: Option<Arc<tls::Server>>,
+        mut peer: Peer,
         cells: &WorkerCells,
     ) {
         let held = self.drain.hold();
@@ -93,10 +93,17 @@ impl<H: Handler> Shared<H> {
         let socket = Socket::new(stream, &self.batch);
         let stream = match tls {
             None => Stream::Plain(socket),
-            Some(config) => match handshake(socket, config, &watch).await {
-                Ok(stream) => stream,
-                Err(reason) => {
-                    tracing::debug!(client = %peer.address, %reason, "TLS handshake failed");
+            // Boxed, so that the connection does not keep room for it.
+            Some(server) => match Box::pin(handshake(socket, &server, &watch)).await {
+                Ok((stream, agreed)) => {
+                    peer.tls = Some(Box::new(agreed));
+                    stream
+                }
+                Err(ended) => {
+                    let reason = ended.reason;
+                    if let Some(words) = ended.words {
+                        tracing::info!(client = %peer.address, %reason, "TLS handshake failed: {words}");
+                    }
                     cells.closed(reason);
                     return;
                 }
@@ -221,24 +228,6 @@ enum Turn {
     Ended(CloseReason),
     /// Nothing has come for a while; with bytes that were read and not used.
     Idle(Stream, Bytes),
-}
-
-async fn handshake(
-    socket: Socket,
-    config: Arc<rustls::ServerConfig>,
-    watch: &Watch,
-) -> Result<Stream, CloseReason> {
-    let mut accepting = pin!(TlsAcceptor::from(config).accept(socket));
-    let result: io::Result<_> = poll_fn(|cx| match accepting.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(result),
-        Poll::Pending => watch.poll_deadline(cx).map(Err),
-    })
-    .await;
-    match result {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-        Err(_) if watch.ended().is_some() => Err(CloseReason::TlsTimeout),
-        Err(_) => Err(CloseReason::TlsHandshake),
-    }
 }
 
 /// A request's body as hyper reads it.
