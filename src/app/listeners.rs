@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::clock;
 use crate::config::model;
 use crate::health::{Prober, Target};
 use crate::metrics::Kept;
@@ -176,6 +177,9 @@ impl Apply for Listeners {
             for (listener, tls) in listeners.iter().zip(&now.tls) {
                 let slot = open.entry(listener.address).or_default();
                 slot.store(Arc::new(tls.clone()));
+                if let Some(server) = tls {
+                    server.warn_of_expiry(clock::wall());
+                }
             }
             for sockets in ready {
                 let address = sockets.address();

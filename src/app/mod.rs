@@ -5,6 +5,7 @@
 //! listeners close, requests finish within `timeouts.shutdown`, logs are written out. Invariant: the
 //! control plane never runs on a worker, and no worker ever waits for it.
 
+mod certificates;
 mod gauges;
 mod limits;
 mod listeners;
@@ -126,6 +127,11 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         for listener in admin {
             tokio::task::spawn_local(admin::serve(listener, Rc::clone(&state)));
         }
+        tokio::task::spawn_local(certificates::watch(
+            Arc::clone(&live),
+            Arc::clone(&current),
+            certificates::PERIOD,
+        ));
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"), workers = workers.count(),
             listeners = ?ready.listeners, admin = %ready.admin, "headgate is ready"

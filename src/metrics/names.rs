@@ -97,6 +97,10 @@ families! {
         "Connections of clients that are open now."
     ConnectionsClosed Counter "headgate_connections_closed_total" ["reason"]
         "Connections of clients that ended, by why."
+    TlsCertificateNotAfter Gauge "headgate_tls_certificate_not_after_timestamp_seconds" ["listener", "certificate"]
+        "When a certificate ends, since the Unix epoch; one that was issued is on all listeners."
+    TlsFileReloadFailed Gauge "headgate_tls_file_reload_failed" ["listener", "file"]
+        "1 if the newest content of a TLS file is not in force, because it cannot be used."
     Rejects Counter "headgate_rejects_total" ["reason"]
         "Requests that Headgate answered itself with an error, by why."
     ConfigLastReloadSuccessful Gauge "headgate_config_last_reload_successful" []

@@ -42,6 +42,9 @@ async fn road(context: &mut Context, body: Inbound) -> Result<Response<Stream>, 
     let view = Rc::clone(&context.view);
 
     let host = normalize::host(&request)?;
+    if !context.peer.admits(host) {
+        return Err(Reject::Misdirected);
+    }
 
     let found = view
         .snapshot

@@ -19,6 +19,9 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// RFC 9440: only ever ours, made from a certificate that was verified.
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const VIA_US: HeaderValue = HeaderValue::from_static("1.1 headgate");
 
 /// How many fields `for_upstream` may add.
@@ -41,6 +44,12 @@ pub(super) fn for_upstream(request: &Parts, peer: &Peer, id: Uuid) -> HeaderMap 
     headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme()));
     if let Some(host) = sent.get(HOST) {
         headers.append(X_FORWARDED_HOST, host.clone());
+    }
+    if let Some(cert) = peer.tls.as_ref().and_then(|tls| tls.client_cert.as_ref()) {
+        headers.append(CLIENT_CERT, cert.leaf.clone());
+        if let Some(chain) = &cert.chain {
+            headers.append(CLIENT_CERT_CHAIN, chain.clone());
+        }
     }
     headers.append(VIA, VIA_US);
     headers.append(X_REQUEST_ID, id_value(id));
@@ -111,6 +120,10 @@ fn is_claim(name: &str) -> bool {
                 || (starts(b"x-request-id") && name.len() == 12)
                 || (starts(b"x-client-ip") && name.len() == 11)
                 || (starts(b"x-cluster-client-ip") && name.len() == 19)
+        }
+        Some(b'c') => {
+            (starts(b"client-cert") && name.len() == 11)
+                || (starts(b"client-cert-chain") && name.len() == 17)
         }
         Some(b't') => starts(b"true-client-ip") && name.len() == 14,
         Some(b'f') => name == "forwarded",
@@ -245,6 +258,9 @@ mod tests {
             "x_request_id",
             "true-client-ip",
             "x-client-ip",
+            "client-cert",
+            "Client_Cert",
+            "client.cert-chain",
         ];
         let fields: Vec<_> = claims.iter().map(|name| (*name, "6.6.6.6")).collect();
         let headers = sent(&fields);
@@ -253,6 +269,30 @@ mod tests {
             "{headers:?}"
         );
         assert_eq!(headers["x-forwarded-proto"], "https");
+    }
+
+    #[test]
+    fn a_verified_certificate_is_told_and_no_connection_option_takes_it_away() {
+        let mut peer = peer();
+        peer.tls = Some(Box::new(crate::wire::Tls {
+            version: "TLSv1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            client_cert: Some(crate::wire::ClientCert {
+                leaf: HeaderValue::from_static(":AAEC:"),
+                chain: Some(HeaderValue::from_static(":Aw==:")),
+            }),
+            scope: None,
+        }));
+        let request = Request::get("/")
+            .header("connection", "client-cert, client-cert-chain")
+            .header("client-cert", ":Zm9yZ2Vk:")
+            .header("client_cert_chain", ":Zm9yZ2Vk:");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let headers = for_upstream(&parts, &peer, Uuid::nil());
+        let all: Vec<_> = headers.get_all("client-cert").iter().collect();
+        assert_eq!(all, [":AAEC:"]);
+        assert_eq!(headers["client-cert-chain"], ":Aw==:");
+        assert!(!headers.contains_key("client_cert_chain"));
     }
 
     #[test]

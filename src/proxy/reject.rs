@@ -19,6 +19,9 @@ pub(super) enum Reject {
     /// What came is no request.
     #[error("{0}")]
     Fault(#[from] Fault),
+    /// The host asks its clients for other certificates than the one that the connection is for.
+    #[error("this connection is not for the host of the request")]
+    Misdirected,
     /// A method that Headgate does not pass on.
     #[error("the method is not supported")]
     Method,
@@ -79,6 +82,7 @@ impl Reject {
                 Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::NOT_IMPLEMENTED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
@@ -107,6 +111,7 @@ impl Reject {
                 }
                 Fault::Timeout => RejectReason::RequestTimeout,
             },
+            Self::Misdirected => RejectReason::Misdirected,
             Self::Method => RejectReason::UpgradeRefused,
             Self::NoRoute => RejectReason::NoRoute,
             Self::ShardKey(error) if error.problem == Problem::Missing => {

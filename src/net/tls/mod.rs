@@ -112,3 +112,6 @@ fn system(seconds: u64) -> SystemTime {
         .checked_add(Duration::from_secs(seconds))
         .unwrap_or(UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests;

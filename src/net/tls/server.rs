@@ -304,6 +304,17 @@ impl Server {
     }
 }
 
+#[cfg(test)]
+impl Server {
+    pub(super) fn pairs_for_tests(&self) -> Vec<Pair> {
+        self.state.load().parts.pairs.clone()
+    }
+
+    pub(super) fn suites_for_tests(&self) -> &[rustls::SupportedCipherSuite] {
+        &self.provider.cipher_suites
+    }
+}
+
 /// Logs what went wrong, unless that is known already.
 fn complain(failures: &Failures, known: &Failures) {
     for (file, reason) in failures {
