@@ -36,7 +36,7 @@ const HELLO: usize = 4096;
 /// What a client gets that speaks HTTP without TLS.
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     content-type: text/plain; charset=utf-8\r\n\
-    content-length: 58\r\n\
+    content-length: 59\r\n\
     connection: close\r\n\r\n\
     This port speaks HTTPS: the request came without TLS (400)\n";
 /// Most bytes that are read after that answer, so that the kernel does not reset it away.

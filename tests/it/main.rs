@@ -30,3 +30,6 @@ mod sharding;
 mod slow_clients;
 mod stopping;
 mod tls;
+mod tls_clients;
+mod tls_files;
+mod tls_names;

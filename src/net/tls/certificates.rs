@@ -139,6 +139,10 @@ struct Content {
 
 impl Certificates {
     /// Puts a pair into force, in place of the one of the same `Pair::name`.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "handed over for good; each attempt at the swap clones it"
+    )]
     pub fn insert(&self, pair: Pair) {
         self.change(|pairs| {
             pairs.retain(|known| known.name() != pair.name());
@@ -163,6 +167,10 @@ impl Certificates {
     }
 
     /// From now on the certificate of tls-alpn-01 for this domain.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "handed over for good; each attempt at the swap clones it"
+    )]
     pub fn challenge(&self, domain: &str, key: Arc<CertifiedKey>) {
         self.change_challenges(|all| drop(all.insert(canonical(domain).into(), Arc::clone(&key))));
     }

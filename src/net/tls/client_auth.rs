@@ -91,7 +91,7 @@ impl ClientAuth {
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             let added = roots.add(authority);
-            added.map_err(|error| unusable("CA certificates", &ask.ca.path, error))?;
+            added.map_err(|error| unusable("CA certificates", &ask.ca.path, &error))?;
         }
         let mut builder =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
@@ -102,7 +102,7 @@ impl ClientAuth {
         }
         let verifier = builder.build();
         let verifier =
-            verifier.map_err(|error| unusable("CA certificates", &ask.ca.path, error))?;
+            verifier.map_err(|error| unusable("CA certificates", &ask.ca.path, &error))?;
         Ok(Self {
             id,
             verifier: Some(verifier),
@@ -111,7 +111,7 @@ impl ClientAuth {
     }
 }
 
-fn unusable(what: &'static str, path: &Path, reason: impl ToString) -> TlsError {
+fn unusable(what: &'static str, path: &Path, reason: &dyn ToString) -> TlsError {
     TlsError::File {
         what,
         path: path.to_owned(),
@@ -124,12 +124,12 @@ fn authorities(path: &Path, files: &Files) -> Result<Vec<CertificateDer<'static>
     const WHAT: &str = "CA certificates";
     let bytes = files
         .get(path)
-        .map_err(|reason| unusable(WHAT, path, reason))?;
+        .map_err(|reason| unusable(WHAT, path, &reason))?;
     let mut all = CertificateDer::pem_slice_iter(bytes)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable(WHAT, path, error))?;
+        .map_err(|error| unusable(WHAT, path, &error))?;
     if all.is_empty() {
-        return Err(unusable(WHAT, path, "it holds none"));
+        return Err(unusable(WHAT, path, &"it holds none"));
     }
     all.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
     Ok(all)
@@ -142,12 +142,12 @@ fn revocation_lists(
     const WHAT: &str = "revocation lists";
     let bytes = files
         .get(path)
-        .map_err(|reason| unusable(WHAT, path, reason))?;
+        .map_err(|reason| unusable(WHAT, path, &reason))?;
     let all = CertificateRevocationListDer::pem_slice_iter(bytes)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable(WHAT, path, error))?;
+        .map_err(|error| unusable(WHAT, path, &error))?;
     if all.is_empty() {
-        return Err(unusable(WHAT, path, "it holds none"));
+        return Err(unusable(WHAT, path, &"it holds none"));
     }
     Ok(all)
 }
@@ -200,6 +200,18 @@ mod tests {
         assert!(client_cert(&chain, false).unwrap().chain.is_none());
         assert!(client_cert(&chain[..1], true).unwrap().chain.is_none());
         assert!(client_cert(&[], true).is_none());
+    }
+
+    #[test]
+    fn a_leaf_ends_after_its_last_second() {
+        let mut params = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2031, 7, 9);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let chain = [params.self_signed(&key).unwrap().der().clone()];
+        let last = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_941_321_600);
+        assert!(!has_ended(&chain, last));
+        assert!(has_ended(&chain, last + std::time::Duration::from_secs(1)));
+        assert!(has_ended(&[], last) && has_ended(&[vec![0].into()], last));
     }
 
     #[test]

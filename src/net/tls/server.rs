@@ -39,7 +39,9 @@ pub struct Server {
     shared: Arc<Shared>,
     provider: Arc<CryptoProvider>,
     state: ArcSwap<State>,
+    /// Taken by `refresh` alone, however long that takes.
     watched: Mutex<Watched>,
+    failures: ArcSwap<Failures>,
 }
 
 /// What the files said when they were last read.
@@ -48,10 +50,9 @@ struct Watched {
     stamps: Stamps,
     settled: bool,
     digest: [u8; 32],
-    /// By the file as in the config: why its newest content is not in force.
-    failures: Failures,
 }
 
+/// By the file as in the config: why its newest content is not in force.
 type Failures = BTreeMap<Arc<str>, String>;
 
 /// What handshakes use.
@@ -166,8 +167,8 @@ impl Server {
                 settled: stamps.are_settled(now),
                 stamps,
                 digest: files.digest(),
-                failures,
             }),
+            failures: ArcSwap::from_pointee(failures),
             provider,
         }))
     }
@@ -249,9 +250,8 @@ impl Server {
                 false
             }
         };
-        complain(&failures, &watched.failures);
-        watched.failures = failures;
-        drop(watched);
+        complain(&failures, &self.failures.load());
+        self.failures.store(Arc::new(failures));
         if changed {
             self.warn_of_expiry(now);
         }
@@ -288,7 +288,7 @@ impl Server {
     /// The config's files; a pair is its certificate's file.
     #[must_use]
     pub fn files(&self) -> Vec<FileState> {
-        let watched = self.watched.lock();
+        let failures = self.failures.load();
         let mut files: Vec<Arc<str>> = named(&self.model)
             .map(|file| Arc::clone(&file.typed))
             .collect();
@@ -297,7 +297,7 @@ impl Server {
         files
             .into_iter()
             .map(|name| FileState {
-                failed: watched.failures.contains_key(&name),
+                failed: failures.contains_key(&name),
                 name,
             })
             .collect()

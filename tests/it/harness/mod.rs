@@ -9,6 +9,7 @@
 //! | `Process`  | a child, its output in lines, its end                                 |
 //! | `Latch`    | something that scripts wait for and tests open                        |
 //! | `Metrics`  | one scrape                                                            |
+//! | `Authority`| certificates; `TlsClient` shows and checks them                       |
 //!
 //! Invariant: whatever a test waits for is waited for with `eventually` or under `PATIENCE`, so that
 //! a test that hangs fails and says at what.
@@ -20,6 +21,7 @@ mod latch;
 mod metrics;
 mod origin;
 mod process;
+mod tls;
 
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub(crate) use latch::Latch;
 pub(crate) use metrics::Metrics;
 pub(crate) use origin::{Origin, Reply, Seen};
 pub(crate) use process::{Process, kill};
+pub(crate) use tls::{Authority, Speaks, TlsClient, replace};
 
 /// Bounds a test that hangs; far longer than anything takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
