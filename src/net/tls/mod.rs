@@ -2,7 +2,7 @@
 //!
 //! | part           | is                                                                        |
 //! |----------------|---------------------------------------------------------------------------|
-//! | `Server`       | what one listener handshakes with; follows its files (`server`, `watch`)  |
+//! | `Server`       | what one listener handshakes with; follows its files (`server`, `build`, `watch`) |
 //! | `Shared`       | what all listeners of the process share and a reload keeps                |
 //! | `Certificates` | pairs that come at run time and challenges of ACME (`certificates`)       |
 //! | `Pair`         | a chain with its key (`pair`), with an OCSP staple (`ocsp`)               |
@@ -15,6 +15,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod build;
 mod certificates;
 mod client_auth;
 mod der;
@@ -30,10 +31,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 
+pub use build::HTTPS_PROTOCOLS;
 pub use certificates::Certificates;
 pub use client_auth::{ClientCert, PolicyId, client_cert, has_ended};
 pub use pair::Pair;
-pub use server::{CertificateState, Choice, FileState, HTTPS_PROTOCOLS, Scope, Server};
+pub use server::{CertificateState, Choice, FileState, Scope, Server};
 pub use tickets::Tickets;
 
 /// The protocol of a tls-alpn-01 handshake (RFC 8737 section 4).
