@@ -2,7 +2,7 @@
 //!
 //! `main` reads it once; every other file takes `&Args`. A case is either work under load (its
 //! `Work` says which path of the origin, how long the body, and whether the origin is reached) or
-//! the idle case, which has none.
+//! the idle and the slow case, which have none.
 
 use std::path::PathBuf;
 
@@ -46,6 +46,12 @@ pub(crate) struct Args {
     /// Connections of the idle case.
     #[arg(long, default_value_t = 9_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) idle_connections: u32,
+    /// Slow connections of the slow case.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) slow_connections: u32,
+    /// Pairs of runs, without and with slow connections, of each kind of the slow case.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pairs: u32,
     /// Load generator; by default wrk where it is installed (it leaves the origin more of the
     /// core that they share), else oha.
     #[arg(long)]
@@ -115,8 +121,22 @@ pub(crate) enum Case {
     /// 100 kB, each request answered by the origin.
     #[value(name = "proxied-100k")]
     Proxied100k,
+    /// 1 kB of JSON from the proxy's cache, over TLS 1.3 connections that are kept.
+    #[value(name = "tls-hit-1k")]
+    TlsHit1k,
+    /// A full TLS 1.3 handshake (ECDSA P-256), one cache hit, and the close.
+    #[value(name = "tls-handshake")]
+    TlsHandshake,
+    /// 1 kB of JSON from the proxy's cache, over HTTP/2 and TLS 1.3, 32 streams a connection.
+    #[value(name = "h2-hit-1k")]
+    H2Hit1k,
+    /// 1 kB of JSON, asked for over HTTP/2 and TLS 1.3, answered by the origin over HTTP/1.1.
+    #[value(name = "h2-proxied-1k")]
+    H2Proxied1k,
     /// Memory of idle keep-alive connections.
     Idle,
+    /// What thousands of slow connections do to the others; Headgate alone.
+    Slow,
 }
 
 impl Case {
@@ -125,29 +145,30 @@ impl Case {
             Self::Proxied1k => "proxied-1k",
             Self::CacheHit1k => "cache-hit-1k",
             Self::Proxied100k => "proxied-100k",
+            Self::TlsHit1k => "tls-hit-1k",
+            Self::TlsHandshake => "tls-handshake",
+            Self::H2Hit1k => "h2-hit-1k",
+            Self::H2Proxied1k => "h2-proxied-1k",
             Self::Idle => "idle",
+            Self::Slow => "slow",
         }
     }
 
     /// The load of this case; none for idle connections.
     pub(crate) fn work(self) -> Option<Work> {
         match self {
-            Self::Proxied1k => Some(Work {
-                path: "/json",
-                body: 1_024,
-                from_cache: false,
-            }),
-            Self::CacheHit1k => Some(Work {
-                path: "/cached",
-                body: 1_024,
-                from_cache: true,
-            }),
+            Self::Proxied1k => Some(Work::proxied(Over::Http1)),
+            Self::CacheHit1k => Some(Work::cached(Over::Http1)),
             Self::Proxied100k => Some(Work {
                 path: "/large",
                 body: 102_400,
-                from_cache: false,
+                ..Work::proxied(Over::Http1)
             }),
-            Self::Idle => None,
+            Self::TlsHit1k => Some(Work::cached(Over::Tls)),
+            Self::TlsHandshake => Some(Work::cached(Over::Handshakes)),
+            Self::H2Hit1k => Some(Work::cached(Over::Http2)),
+            Self::H2Proxied1k => Some(Work::proxied(Over::Http2)),
+            Self::Idle | Self::Slow => None,
         }
     }
 }
@@ -160,6 +181,45 @@ pub(crate) struct Work {
     pub(crate) body: u64,
     /// Whether the proxy answers by itself once warm.
     pub(crate) from_cache: bool,
+    pub(crate) over: Over,
+}
+
+impl Work {
+    fn proxied(over: Over) -> Self {
+        Self {
+            path: "/json",
+            body: 1_024,
+            from_cache: false,
+            over,
+        }
+    }
+
+    fn cached(over: Over) -> Self {
+        Self {
+            path: "/cached",
+            from_cache: true,
+            ..Self::proxied(over)
+        }
+    }
+}
+
+/// How the load generator speaks to the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// HTTP/1.1 without encryption, over connections that are kept.
+    Http1,
+    /// The same over TLS 1.3.
+    Tls,
+    /// A TLS connection for each request, none of them resumed.
+    Handshakes,
+    /// HTTP/2 over TLS 1.3.
+    Http2,
+}
+
+impl Over {
+    pub(crate) fn is_secure(self) -> bool {
+        self != Self::Http1
+    }
 }
 
 /// A load generator.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::args::{Args, Case};
+use crate::args::{Args, Case, Over};
 use crate::http;
 use crate::load::Generator;
 use crate::memory;
@@ -71,12 +71,12 @@ async fn of(args: &Args, generator: &Generator, subject: &Subject) -> Result<Cos
         .context("work of a case under load")?;
     // What a proxy sets up once, at its first load, is not the price of a connection.
     generator
-        .run(args, subject.address, &warm_up, args.warm_up)
+        .run(args, subject.address(Over::Http1), &warm_up, args.warm_up)
         .await?;
     tokio::time::sleep(SETTLE).await;
     let before = memory::proportional(pid)?;
 
-    let held = open(subject.address, args.idle_connections).await?;
+    let held = open(subject.address(Over::Http1), args.idle_connections).await?;
     tokio::time::sleep(SETTLE).await;
     let after = memory::proportional(pid)?;
     let open = held.iter().filter(|stream| is_open(stream)).count();

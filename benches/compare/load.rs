@@ -1,4 +1,5 @@
-//! The load generator: wrk or oha, a child process on the core that the proxy does not have.
+//! The load generator: wrk or oha, and h2load for HTTP/2; a child process on the core that the
+//! proxy does not have.
 //!
 //! `rounds`, `idle` and `profile` ask for a run and get an `Outcome`, or an error if a single
 //! request of it failed: a figure over failing requests means nothing. Both tools are closed
@@ -14,11 +15,17 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::args::{Args, Tool, Work};
+use crate::args::{Args, Over, Tool, Work};
 use crate::peers;
 
 /// Prints wrk's exact figures; `Wrk` reads them.
 const WRK_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/wrk.lua");
+
+/// Connections and streams of each, over HTTP/2.
+const H2_CONNECTIONS: &str = "16";
+const H2_STREAMS: &str = "32";
+/// Requests at the same time, over HTTP/2.
+pub(crate) const H2_CONCURRENT: u64 = 16 * 32;
 
 /// What a browser sends, names that many parsers do not know by heart among them. No cookie: with
 /// one, Varnish would not use its cache.
@@ -48,8 +55,9 @@ pub(crate) struct Generator {
 pub(crate) struct Outcome {
     pub(crate) requests: u64,
     pub(crate) elapsed: Duration,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
+    /// None where the generator does not tell.
+    pub(crate) p50: Option<Duration>,
+    pub(crate) p99: Option<Duration>,
 }
 
 impl Generator {
@@ -75,6 +83,16 @@ impl Generator {
         &self.version
     }
 
+    /// Whether this kind of load can be made with what is installed.
+    pub(crate) fn speaks(&self, over: Over) -> bool {
+        match over {
+            Over::Http1 => true,
+            // oha resumes sessions, and a resumed handshake is no full one.
+            Over::Tls | Over::Handshakes => self.tool == Tool::Wrk,
+            Over::Http2 => peers::version_line("h2load", &["--version"]).is_some(),
+        }
+    }
+
     /// `seconds` of `work` against `address`.
     pub(crate) async fn run(
         &self,
@@ -84,7 +102,16 @@ impl Generator {
         seconds: u64,
     ) -> Result<Outcome> {
         let (connections, seconds) = (args.connections.to_string(), format!("{seconds}s"));
-        let url = format!("http://{address}{}", work.path);
+        let scheme = if work.over.is_secure() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{address}{}", work.path);
+        if work.over == Over::Http2 {
+            let outcome = H2load::run(args, &url, &seconds, work).await;
+            return outcome.with_context(|| format!("h2load on {url}"));
+        }
         let mut command = Command::new("taskset");
         command.args(["-c", &args.load_core]);
         match self.tool {
@@ -100,9 +127,13 @@ impl Generator {
                     "--redirect",
                     "0",
                     "-w",
+                    "--insecure",
                 ])
                 .args(["-c", &connections, "-z", &seconds, &url]),
         };
+        if work.over == Over::Handshakes {
+            command.args(["-H", "Connection: close"]);
+        }
         if args.browser {
             command.args(BROWSER_HEADERS.iter().flat_map(|&header| ["-H", header]));
         }
@@ -172,8 +203,8 @@ impl Wrk {
         Ok(Outcome {
             requests: self.requests,
             elapsed: Duration::from_micros(self.elapsed_us),
-            p50: Duration::from_micros(self.p50_us),
-            p99: Duration::from_micros(self.p99_us),
+            p50: Some(Duration::from_micros(self.p50_us)),
+            p99: Some(Duration::from_micros(self.p99_us)),
         })
     }
 }
@@ -227,8 +258,78 @@ impl Oha {
         Ok(Outcome {
             requests,
             elapsed: Duration::from_secs_f64(self.summary.total),
-            p50: percentile("p50")?,
-            p99: percentile("p99")?,
+            p50: Some(percentile("p50")?),
+            p99: Some(percentile("p99")?),
+        })
+    }
+}
+
+/// What h2load prints for people.
+#[derive(Debug)]
+struct H2load {
+    succeeded: u64,
+    unsuccessful: u64,
+    /// Bytes of bodies.
+    data: u64,
+    elapsed: Duration,
+}
+
+impl H2load {
+    async fn run(args: &Args, url: &str, seconds: &str, work: &Work) -> Result<Outcome> {
+        let mut command = Command::new("taskset");
+        command
+            .args(["-c", &args.load_core, "h2load", "-t", "1"])
+            .args(["-c", H2_CONNECTIONS, "-m", H2_STREAMS, "-D", seconds, url]);
+        Self::parse(&output_of(command).await?)?.check(work)
+    }
+
+    fn parse(output: &str) -> Result<Self> {
+        let line = |start: &str| {
+            let found = output.lines().find_map(|line| line.strip_prefix(start));
+            found.with_context(|| format!("h2load: no line `{start}`:\n{output}"))
+        };
+        let counts = line("requests: ")?;
+        let count = |name: &str| -> Result<u64> {
+            let count = counts.split(", ").find_map(|part| part.strip_suffix(name));
+            Ok(count
+                .context("h2load: a count is missing")?
+                .trim()
+                .parse()?)
+        };
+        let data = line("traffic: ")?
+            .rsplit('(')
+            .next()
+            .and_then(|part| part.strip_suffix(") data"))
+            .context("h2load: no bytes of data")?;
+        let elapsed = line("finished in ")?.split(',').next().unwrap_or_default();
+        let elapsed = match elapsed.strip_suffix("ms") {
+            Some(milliseconds) => milliseconds.parse::<f64>()? / 1e3,
+            None => elapsed.trim_end_matches('s').parse()?,
+        };
+        let ok = line("status codes: ")?
+            .split(" 2xx")
+            .next()
+            .unwrap_or_default()
+            .parse::<u64>()?;
+        let succeeded = count(" succeeded")?;
+        Ok(Self {
+            succeeded,
+            unsuccessful: count(" failed")? + count(" timeout")? + ok.abs_diff(succeeded),
+            data: data.parse()?,
+            elapsed: Duration::from_secs_f64(elapsed),
+        })
+    }
+
+    fn check(self, work: &Work) -> Result<Outcome> {
+        if self.unsuccessful > 0 {
+            bail!("{} requests failed", self.unsuccessful);
+        }
+        expect_bodies(self.succeeded, self.data, work)?;
+        Ok(Outcome {
+            requests: self.succeeded,
+            elapsed: self.elapsed,
+            p50: None,
+            p99: None,
         })
     }
 }

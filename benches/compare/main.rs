@@ -8,6 +8,7 @@
 //! args     what to measure          peers    who is measured, and how each is set up
 //! origin   answers, and counts      load     asks, through wrk or oha
 //! rounds   interleaved slices       idle     what an idle connection costs
+//! slow     what slow connections do to the others
 //! profile  --strace and --perf      report   medians, quartiles, ratios; table lays them out
 //! ```
 //!
@@ -35,6 +36,7 @@ mod procfs;
 mod profile;
 mod report;
 mod rounds;
+mod slow;
 mod spread;
 mod table;
 
@@ -43,7 +45,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use args::Args;
+use args::{Args, Case};
 use load::Generator;
 use origin::Origin;
 use peers::{Peer, Subject};
@@ -91,10 +93,25 @@ async fn compare(args: &Args) -> Result<()> {
         if args.strace || args.perf {
             profile::run(args, &generator, case, &subjects, folder.path()).await?;
         } else if let Some(work) = case.work() {
+            if !generator.speaks(work.over) {
+                eprintln!("SKIPPED: {} needs h2load or wrk", case.name());
+                continue;
+            }
             let direct = Subject::direct(origin.address);
-            let all: Vec<&Subject> = subjects.iter().chain(std::iter::once(&direct)).collect();
+            let all: Vec<&Subject> = subjects
+                .iter()
+                .chain(std::iter::once(&direct))
+                .filter(|subject| subject.speaks(work.over))
+                .collect();
             let slices = rounds::measure(args, &generator, case, &work, &origin, &all).await?;
             print!("{}", report::load(args, case, &all, &slices));
+        } else if case == Case::Slow {
+            let Some(headgate) = subjects.iter().find(|subject| subject.name == "headgate") else {
+                continue;
+            };
+            process::pin_self(&args.load_core);
+            let pairs = slow::measure(args, headgate).await?;
+            print!("{}", report::slow(args, &pairs));
         } else {
             let costs = idle::measure(args, &generator, &subjects).await?;
             print!("{}", report::idle(args, &costs));

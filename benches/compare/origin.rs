@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! /json     1 kB                         /large    100 kB
-//! /cached   1 kB, fresh for an hour      /healthz  then closes     /__stats  then closes
+//! /cached   1 kB, fresh for an hour      /huge     8 MiB
+//! /upload   reads, and never answers     /healthz  then closes     /__stats  then closes
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -128,6 +129,7 @@ struct Answers {
     json: Rc<[u8]>,
     cached: Rc<[u8]>,
     large: Rc<[u8]>,
+    huge: Rc<[u8]>,
     missing: Rc<[u8]>,
 }
 
@@ -142,6 +144,7 @@ impl Answers {
                 &small,
             ),
             large: answer("200 OK", "", &json_body(102_400)),
+            huge: answer("200 OK", "", &json_body(8 * 1_024 * 1_024)),
             missing: answer("404 Not Found", "", ""),
         }
     }
@@ -164,6 +167,11 @@ async fn connection(mut stream: TcpStream, shared: &Shared) -> std::io::Result<(
         while let Some(head) = first_head(buffer.get(answered..filled).unwrap_or_default()) {
             answered += head.len();
             let path = head.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+            if path == b"/upload" {
+                // Takes what comes, and answers never.
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+                return Ok(());
+            }
             if let Some(last) = closing_answer(path, shared) {
                 return stream.write_all(&last).await;
             }
@@ -191,6 +199,7 @@ fn answer_to(path: &[u8], answers: &Answers) -> Rc<[u8]> {
         b"/json" => &answers.json,
         b"/cached" => &answers.cached,
         b"/large" => &answers.large,
+        b"/huge" => &answers.huge,
         _ => &answers.missing,
     })
 }

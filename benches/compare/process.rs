@@ -87,6 +87,18 @@ pub(crate) fn signal(name: &str, pid: u32) {
     }
 }
 
+/// Keeps this process, and what it starts without saying otherwise, to `cores`.
+pub(crate) fn pin_self(cores: &str) {
+    let own = std::process::id().to_string();
+    let pinned = StdCommand::new("taskset")
+        .args(["-a", "-c", "-p", cores, &own])
+        .stdout(Stdio::null())
+        .status();
+    if !pinned.is_ok_and(|status| status.success()) {
+        eprintln!("WARNING: taskset could not pin the bench to core {cores}");
+    }
+}
+
 /// Raises this process's limit of open files to the hard one, and so its children's.
 pub(crate) fn raise_descriptor_limit() {
     let own = std::process::id().to_string();

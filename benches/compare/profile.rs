@@ -39,7 +39,7 @@ pub(crate) async fn run(
     for subject in subjects {
         let pid = subject.pid().context("not a proxy")?;
         generator
-            .run(args, subject.address, &work, args.warm_up)
+            .run(args, subject.address(work.over), &work, args.warm_up)
             .await?;
         println!("\n{}, {}", subject.title(), case.name());
         let profiled = if args.strace {
@@ -75,7 +75,7 @@ async fn count_calls(
     let mut strace = strace.spawn().context("strace did not start")?;
     tokio::time::sleep(ATTACH).await;
     let outcome = generator
-        .run(args, subject.address, work, args.seconds)
+        .run(args, subject.address(work.over), work, args.seconds)
         .await?;
     interrupt(&mut strace).await?;
 
@@ -136,7 +136,7 @@ async fn sample(
         .context("perf did not start")?;
     tokio::time::sleep(ATTACH).await;
     generator
-        .run(args, subject.address, work, args.seconds)
+        .run(args, subject.address(work.over), work, args.seconds)
         .await?;
     interrupt(&mut perf).await?;
 

@@ -9,14 +9,19 @@ use crate::args::{Args, Case};
 use crate::idle::Cost;
 use crate::peers::Subject;
 use crate::rounds::Slice;
+use crate::slow::Pair;
 use crate::spread::Spread;
 use crate::table::Table;
 
 /// Headgate's CPU per request as a part of a peer's, at most.
-const TARGETS: [(Case, &str, f64); 3] = [
+const TARGETS: [(Case, &str, f64); 7] = [
     (Case::Proxied1k, "haproxy", 0.90),
     (Case::CacheHit1k, "haproxy", 0.70),
     (Case::CacheHit1k, "varnish", 0.50),
+    (Case::TlsHit1k, "haproxy", 0.70),
+    (Case::TlsHandshake, "haproxy", 0.50),
+    (Case::H2Hit1k, "haproxy", 0.35),
+    (Case::H2Proxied1k, "haproxy", 0.80),
 ];
 
 /// Bytes that Headgate may take for an idle connection.
@@ -62,12 +67,12 @@ pub(crate) fn load(
             median(
                 slices
                     .iter()
-                    .map(|slice| slice.outcome.p50.as_secs_f64() * 1e6),
+                    .filter_map(|slice| Some(slice.outcome.p50?.as_secs_f64() * 1e6)),
             ),
             median(
                 slices
                     .iter()
-                    .map(|slice| slice.outcome.p99.as_secs_f64() * 1e6),
+                    .filter_map(|slice| Some(slice.outcome.p99?.as_secs_f64() * 1e6)),
             ),
             mebibytes(slices),
             shown(ratio, 3),
@@ -125,6 +130,31 @@ pub(crate) fn idle(args: &Args, costs: &[Cost]) -> String {
         .ok();
     }
     text
+}
+
+/// The table of the slow case.
+pub(crate) fn slow(args: &Args, pairs: &[Pair]) -> String {
+    let mut table = Table::new(&[
+        "slow connections",
+        "p99 without",
+        "p99 with",
+        "KiB/connection",
+        "verdict",
+    ]);
+    for pair in pairs {
+        let fits = pair.memory <= pair.kind.most_memory();
+        table.row(vec![
+            pair.kind.name().to_owned(),
+            format!("{:.2} ms", pair.without.as_secs_f64() * 1e3),
+            format!("{:.2} ms", pair.with.as_secs_f64() * 1e3),
+            format!("{:.1}", pair.memory / 1_024.0),
+            verdict(fits && pair.is_kept()).to_owned(),
+        ]);
+    }
+    format!(
+        "\n{}\ntarget: p99 at most 1.3 times or 2 ms more; at most 20 KiB, over HTTP/2 64 KiB\n",
+        table.render(args.markdown)
+    )
 }
 
 fn verdict(met: bool) -> &'static str {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::args::{Args, Case, Work};
+use crate::args::{Args, Case, Over, Work};
 use crate::cpu::{self, Account, Spent};
-use crate::load::{Generator, Outcome};
+use crate::load::{self, Generator, Outcome};
 use crate::memory;
 use crate::origin::{Origin, Stats};
 use crate::peers::Subject;
@@ -92,7 +92,7 @@ async fn slice(
 ) -> Result<Slice> {
     procfs::wait_quiet(args.even_if_busy).await?;
     generator
-        .run(args, subject.address, work, args.warm_up)
+        .run(args, subject.address(work.over), work, args.warm_up)
         .await?;
     let account = || subject.pid().map(Account::read).transpose();
 
@@ -100,7 +100,7 @@ async fn slice(
     let machine_before = cpu::machine_busy()?;
     let before = account()?;
     let outcome = generator
-        .run(args, subject.address, work, args.seconds)
+        .run(args, subject.address(work.over), work, args.seconds)
         .await?;
     let after = account()?;
     let machine = cpu::machine_busy()?.saturating_sub(machine_before);
@@ -144,8 +144,12 @@ fn expect_honest(
             "only {reached} of {} requests reached the origin: something else answers",
             outcome.requests
         );
+        let most = match work.over {
+            Over::Http2 => load::H2_CONCURRENT,
+            Over::Http1 | Over::Tls | Over::Handshakes => u64::from(args.connections),
+        };
         ensure!(
-            connections <= u64::from(args.connections),
+            connections <= most,
             "{connections} new connections for {reached} requests: the upstream's are not reused"
         );
     }

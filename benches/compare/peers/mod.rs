@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::args::{Args, Case};
+use crate::args::{Args, Case, Over};
 use crate::http;
 use crate::process::Process;
 
@@ -40,6 +40,11 @@ pub(crate) trait Peer {
     /// Writes its configuration into `site.folder`; returns the program and its arguments, to be
     /// run in the foreground.
     fn command(&self, site: &Site) -> Result<Vec<OsString>>;
+
+    /// Whether it has TLS itself.
+    fn has_tls(&self) -> bool {
+        true
+    }
 
     /// Where `GET` answers 200 once it is ready.
     fn ready(&self, site: &Site) -> (SocketAddr, &'static str) {
@@ -61,6 +66,8 @@ pub(crate) fn others() -> Vec<Box<dyn Peer>> {
 pub(crate) struct Site {
     pub(crate) folder: PathBuf,
     pub(crate) listen: SocketAddr,
+    /// With TLS: HTTP/2 and HTTP/1.1.
+    pub(crate) secure: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) origin: SocketAddr,
     /// Client connections that it must be able to hold.
@@ -71,20 +78,27 @@ impl Site {
     fn new(peer: &str, parent: &Path, origin: SocketAddr, args: &Args) -> Result<Self> {
         let folder = parent.join(peer);
         fs::create_dir(&folder)?;
-        // Both are held until both are known, so that they differ.
+        write_certificate(&folder)?;
+        // All are held until all are known, so that they differ.
         let listen = TcpListener::bind(("127.0.0.1", 0))?;
+        let secure = TcpListener::bind(("127.0.0.1", 0))?;
         let admin = TcpListener::bind(("127.0.0.1", 0))?;
         let idle = if args.cases().contains(&Case::Idle) {
             args.idle_connections
+        } else if args.cases().contains(&Case::Slow) {
+            args.slow_connections
         } else {
             0
         };
         Ok(Self {
             folder,
             listen: listen.local_addr()?,
+            secure: secure.local_addr()?,
             admin: admin.local_addr()?,
             origin,
-            connections: args.connections.max(idle) + 300,
+            // HAProxy closes connections to its servers that are idle once a quarter of its descriptors is
+            // in use, and HTTP/2 has hundreds of requests at once.
+            connections: args.connections.max(idle).max(2_000) + 300,
         })
     }
 
@@ -93,6 +107,7 @@ impl Site {
         let text = template
             .replace("@FOLDER@", &self.folder.to_string_lossy())
             .replace("@LISTEN@", &self.listen.to_string())
+            .replace("@TLS@", &self.secure.to_string())
             .replace("@ADMIN@", &self.admin.to_string())
             .replace("@ORIGIN@", &self.origin.to_string())
             .replace("@ORIGIN_HOST@", &self.origin.ip().to_string())
@@ -104,12 +119,24 @@ impl Site {
     }
 }
 
+/// `site.crt` and `site.key`, and both in `site.pem` as HAProxy wants them; ECDSA P-256.
+fn write_certificate(folder: &Path) -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    fs::write(folder.join("site.pem"), format!("{cert}{key}"))?;
+    fs::write(folder.join("site.crt"), cert)?;
+    fs::write(folder.join("site.key"), key)?;
+    Ok(())
+}
+
 /// What a slice is measured on: a running proxy, or the origin itself.
 #[derive(Debug)]
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) version: String,
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
+    /// None without TLS.
+    secure: Option<SocketAddr>,
     process: Option<Process>,
 }
 
@@ -143,6 +170,7 @@ impl Subject {
             name: peer.name(),
             version: peer.version().unwrap_or_default(),
             address: site.listen,
+            secure: peer.has_tls().then_some(site.secure),
             process: Some(process),
         })
     }
@@ -153,7 +181,21 @@ impl Subject {
             name: "no proxy",
             version: String::new(),
             address: origin,
+            secure: None,
             process: None,
+        }
+    }
+
+    /// Whether it can be asked this way.
+    pub(crate) fn speaks(&self, over: Over) -> bool {
+        !over.is_secure() || self.secure.is_some()
+    }
+
+    /// Where it is asked this way.
+    pub(crate) fn address(&self, over: Over) -> SocketAddr {
+        match self.secure {
+            Some(secure) if over.is_secure() => secure,
+            _ => self.address,
         }
     }
 

@@ -21,6 +21,10 @@ impl Peer for Varnish {
         super::version_line("varnishd", &["-V"])
     }
 
+    fn has_tls(&self) -> bool {
+        false
+    }
+
     fn command(&self, site: &Site) -> Result<Vec<OsString>> {
         let vcl = site.write("shop.vcl", include_str!("varnish.vcl"))?;
         let mut command: Vec<OsString> = ["varnishd", "-F", "-j", "none", "-s", "malloc,256m"]
