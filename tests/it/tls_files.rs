@@ -131,7 +131,7 @@ async fn a_turned_link_is_a_change() {
 }
 
 #[tokio::test]
-async fn certificates_that_end_soon_are_complained_about() {
+async fn a_certificate_that_has_ended_is_complained_about() {
     let folder = tempdir().unwrap();
     let authority = Authority::new("ca");
     authority

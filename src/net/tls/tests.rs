@@ -443,6 +443,36 @@ fn a_pair_that_turns_bad_stays_as_it_was_while_others_are_renewed() {
 }
 
 #[test]
+fn authorities_and_ticket_keys_that_turn_bad_stay_as_they_were_and_follow_when_good() {
+    let mut site = Site::new().pair("shop", &ecdsa(&["shop.test"]));
+    let auth = site.requiring("ca.pem", &ecdsa(&["ca"]));
+    site.tls.client_auth = auth.clone();
+    site.tls.certificates[0].client_auth = auth;
+    site.tls.ticket_keys = vec![site.file("tickets.key", [1; 80])];
+    let (server, _) = site.serve();
+    let config = || offer("shop.test").to(&server).0.config;
+    let ticket = config().ticketer.encrypt(b"session").unwrap();
+    let failed = || {
+        let files = server.files().into_iter().filter(|file| file.failed);
+        files.map(|file| file.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(failed(), [] as [&str; 0]);
+
+    site.file("ca.pem", "");
+    site.file("tickets.key", "one key");
+    server.refresh(now());
+    assert_eq!(failed(), ["ca.pem", "tickets.key"]);
+    assert!(config().ticketer.decrypt(&ticket).is_some());
+
+    // Other authorities are another policy: what was given under the old one is over.
+    site.file("ca.pem", &ecdsa(&["other"]).pem);
+    site.file("tickets.key", [1; 80]);
+    server.refresh(now());
+    assert_eq!(failed(), [] as [&str; 0]);
+    assert!(config().ticketer.decrypt(&ticket).is_none());
+}
+
+#[test]
 fn a_staple_is_sent_while_it_holds_and_a_bad_one_is_complained_about() {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(["shop.test".to_owned()]).unwrap();
