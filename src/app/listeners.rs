@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::acme;
 use crate::clock;
 use crate::config::model;
 use crate::health::{Prober, Target};
@@ -61,6 +62,7 @@ pub(crate) struct Listeners {
     workers: Vec<mpsc::Sender<Command>>,
     live: Arc<Live>,
     prober: RefCell<Prober>,
+    keeper: acme::Keeper,
     open: RefCell<HashMap<SocketAddr, Tls>>,
 }
 
@@ -73,10 +75,15 @@ impl Listeners {
         sockets: Vec<Sockets>,
         snapshot: &Arc<Snapshot>,
     ) -> Self {
+        let outlets = acme::Outlets {
+            issued: Arc::clone(&live.tls.issued),
+            tokens: Arc::clone(&live.acme_tokens),
+        };
         let listeners = Self {
             workers: workers.commands().to_vec(),
             live: Arc::clone(live),
             prober: RefCell::new(prober),
+            keeper: acme::Keeper::start(&live.metrics, outlets),
             open: RefCell::default(),
         };
         listeners.commit(sockets, snapshot);
@@ -161,6 +168,8 @@ impl Apply for Listeners {
     }
 
     fn commit(&self, ready: Vec<Sockets>, now: &Arc<Snapshot>) {
+        // Before anybody shakes hands: what is kept on disk is served from the first connection on.
+        self.keeper.apply(now.config.acme.as_ref());
         {
             let mut open = self.open.borrow_mut();
             let listeners = &now.config.listeners;

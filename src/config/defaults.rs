@@ -38,6 +38,10 @@ pub(crate) const UPSTREAM_BODY_IDLE: Duration = Duration::from_secs(30);
 /// Below the 60 s after which common servers close, so that they rarely close on a request.
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(50);
 
+/// Let's Encrypt.
+pub(crate) const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+pub(crate) const ACME_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
+
 /// One worker a core, or one where the number of cores cannot be learnt.
 pub(crate) fn workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)

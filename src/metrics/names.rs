@@ -121,6 +121,12 @@ families! {
         "Active checks, by result."
     HealthTransitions Counter "headgate_health_transitions_total" ["upstream", "endpoint", "to"]
         "Changes of an endpoint's health, by the new state."
+    AcmeOrders Counter "headgate_acme_orders_total" ["certificate", "result"]
+        "Attempts to obtain or renew a certificate, by result."
+    AcmeLastOrderSuccessful Gauge "headgate_acme_last_order_successful" ["certificate"]
+        "1 if the last attempt to obtain or renew the certificate succeeded; absent before the first."
+    AcmeNextOrderTimestamp Gauge "headgate_acme_next_order_timestamp_seconds" ["certificate"]
+        "When the next attempt is planned, since the Unix epoch."
     BuildInfo Gauge "headgate_build_info" ["version", "os", "arch"]
         "Always 1; what is running."
     Workers Gauge "headgate_workers" []

@@ -13,7 +13,7 @@ use super::forward::{self, Order};
 use super::outbound::{Outbound, Stream};
 use super::reject::Reject;
 use super::worker::Worker;
-use super::{cached, normalize, respond};
+use super::{cached, challenge, normalize, respond};
 
 /// Takes one request from its head to its answer.
 pub(super) async fn handle(
@@ -44,6 +44,10 @@ async fn road(context: &mut Context, body: Inbound) -> Result<Response<Stream>, 
     let host = normalize::host(&request)?;
     if !context.peer.admits(host) {
         return Err(Reject::Misdirected);
+    }
+
+    if let Some(answer) = challenge::answer(context) {
+        return Ok(answer);
     }
 
     let found = view

@@ -11,6 +11,7 @@
 
 pub mod access_log;
 mod cached;
+mod challenge;
 mod context;
 mod forward;
 mod handle;

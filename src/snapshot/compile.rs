@@ -14,7 +14,7 @@ use crate::config::model;
 use crate::net::tls::{self, TlsError};
 use crate::{router, shard};
 
-use super::{Live, Route, Snapshot, Upstream};
+use super::{AcmeTokens, Live, Route, Snapshot, Upstream};
 
 /// Why a config that is well-formed cannot run here.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +77,14 @@ pub fn compile(
         routes,
         upstreams,
         shard_maps: config.shard_maps.iter().map(shard::Map::new).collect(),
+        acme_tokens: acme_tokens(config, live),
         tls,
     })
+}
+
+fn acme_tokens(config: &model::Config, live: &Live) -> Option<Arc<AcmeTokens>> {
+    let acme = config.acme.as_ref()?;
+    (acme.challenge == model::AcmeChallenge::Http01).then(|| Arc::clone(&live.acme_tokens))
 }
 
 fn listener_tls(

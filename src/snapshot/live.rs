@@ -4,7 +4,11 @@
 //! use its cache and counters. Invariant: everything here is found again by a name of the config,
 //! never by position.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 
 use crate::balancer;
 use crate::cache::Cache;
@@ -12,6 +16,9 @@ use crate::config::model::CacheStore;
 use crate::health;
 use crate::metrics::Metrics;
 use crate::net::tls;
+
+/// Answers of ACME's http-01, by token; nothing when none is expected.
+pub type AcmeTokens = ArcSwapOption<HashMap<Box<str>, Bytes>>;
 
 /// State that all configs share.
 #[derive(Debug)]
@@ -26,6 +33,8 @@ pub struct Live {
     pub metrics: Arc<Metrics>,
     /// Key of sticky cookies whose upstream has none in the config.
     pub sticky_key: [u8; 32],
+    /// What `/.well-known/acme-challenge/` answers; `acme` writes it.
+    pub acme_tokens: Arc<AcmeTokens>,
     /// Ticket keys, and certificates that are not the config's.
     pub tls: Arc<tls::Shared>,
 }
@@ -45,6 +54,7 @@ impl Live {
             cache: Cache::new(cache),
             metrics: Metrics::new(workers),
             sticky_key,
+            acme_tokens: Arc::default(),
             tls,
         })
     }

@@ -17,7 +17,7 @@ use crate::net::tls;
 use crate::{router, shard, upstream};
 
 pub use compile::{CompileError, compile};
-pub use live::Live;
+pub use live::{AcmeTokens, Live};
 
 /// One config, ready to run.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub upstreams: Box<[Upstream]>,
     /// By `ShardMapId`.
     pub shard_maps: Box<[shard::Map]>,
+    /// Answers of ACME's http-01, where the config has that.
+    pub acme_tokens: Option<Arc<AcmeTokens>>,
     /// TLS of `config.listeners`, in their order.
     pub tls: Box<[Option<Arc<tls::Server>>]>,
 }

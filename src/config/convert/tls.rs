@@ -20,9 +20,10 @@ enum Mode {
 
 impl Cx<'_> {
     pub(super) fn tls(self, raw: raw::Tls, at: At<'_>) -> Tls {
-        const HINT: &str = "add `certificates: [{ cert: FILE, key: FILE }]`";
+        const HINT: &str = "add `certificates: [{ cert: FILE, key: FILE }]`, or `acme: true`";
         let raw::Tls {
             certificates,
+            acme,
             min_version,
             cipher_suites,
             client_auth,
@@ -36,14 +37,16 @@ impl Cx<'_> {
             .0
             .and_then(|raw| self.client_auth(raw, at.field("client_auth")))
             .unwrap_or(ClientAuth::Off);
+        let acme = acme.0.unwrap_or(false);
         let certificates = match certificates.0 {
             Some(items) => {
                 let at = at.field("certificates");
-                if items.is_empty() {
+                if items.is_empty() && !acme {
                     self.error(at.span(), "`certificates` is empty", HINT);
                 }
                 self.certificates(items, at, &client_auth)
             }
+            None if acme => Vec::new(),
             None => {
                 self.missing(at, "certificates", "`tls` without `certificates`", HINT);
                 Vec::new()
@@ -51,6 +54,7 @@ impl Cx<'_> {
         };
         Tls {
             certificates,
+            acme,
             min_version,
             cipher_suites: self.cipher_suites(cipher_suites, at, min_version),
             client_auth,

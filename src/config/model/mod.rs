@@ -5,6 +5,7 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod acme;
 mod tls;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 
+pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use tls::{Ask, Certificate, CipherSuite, ClientAuth, NamedFile, Tls, TlsVersion};
 
 /// One whole configuration, proven consistent.
@@ -26,6 +28,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The operators' listener. Default: `127.0.0.1:9900`. Needs a restart to change.
     pub admin: Admin,
+    /// Certificates obtained by themselves, if any.
+    pub acme: Option<Acme>,
     /// Deadlines towards clients, and the drain time.
     pub timeouts: ClientTimeouts,
     /// Diagnostics log. Needs a restart to change.

@@ -18,8 +18,11 @@ pub struct NamedFile {
 /// TLS termination on one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// At least one; the first is the default where SNI matches none. No `cert` stands twice.
+    /// At least one, unless `acme`; the first is the default where SNI matches none. No `cert` stands
+    /// twice.
     pub certificates: Vec<Certificate>,
+    /// Whether the certificates of `Config::acme`, which is there then, are served too. Default no.
+    pub acme: bool,
     /// Oldest version that is spoken. Default 1.2.
     pub min_version: TlsVersion,
     /// The only ones that are spoken; with one at least of each version from `min_version` to 1.3,

@@ -84,6 +84,7 @@ impl State {
 pub(super) fn named(tls: &model::Tls) -> impl Iterator<Item = &NamedFile> {
     let model::Tls {
         certificates,
+        acme: _,
         min_version: _,
         cipher_suites: _,
         client_auth,
@@ -171,6 +172,7 @@ impl Build<'_> {
     fn parts(&self, before: Option<&Parts>, failures: &mut Failures) -> Result<Parts, TlsError> {
         let model::Tls {
             certificates,
+            acme: _,
             min_version: _,
             cipher_suites: _,
             client_auth,

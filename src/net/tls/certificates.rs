@@ -116,7 +116,7 @@ impl Index {
 
 /// Certificates that come while the process runs, and the answers to ACME's tls-alpn-01.
 ///
-/// One for the whole process (`Shared::issued`), consulted by every TLS listener, whatever is
+/// One for the whole process (`Shared::issued`), consulted by every TLS listener that has `acme: true`, whatever is
 /// reloaded; all methods may be called from any thread, and the next handshake sees the change:
 ///
 /// * `insert(Pair::from_pem(name, chain, key)?)` puts a pair into force, in place of the one that was
@@ -145,8 +145,11 @@ impl Certificates {
     )]
     pub fn insert(&self, pair: Pair) {
         self.change(|pairs| {
-            pairs.retain(|known| known.name() != pair.name());
-            pairs.push(pair.clone());
+            // In its place, since the first one is for everybody else.
+            match pairs.iter_mut().find(|known| known.name() == pair.name()) {
+                Some(known) => *known = pair.clone(),
+                None => pairs.push(pair.clone()),
+            }
         });
     }
 

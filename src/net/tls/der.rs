@@ -6,6 +6,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
 pub(super) const OCTETS: u8 = 0x04;
 pub(super) const OID: u8 = 0x06;
@@ -148,7 +149,11 @@ pub(super) struct Leaf<'a> {
     /// Bytes of the serial number.
     pub(super) serial: &'a [u8],
     /// Seconds since the Unix epoch.
+    pub(super) not_before: u64,
+    /// The same.
     pub(super) not_after: u64,
+    /// Identifier of the key that it was signed with (RFC 5280 section 4.2.1.1).
+    pub(super) authority: Option<&'a [u8]>,
 }
 
 impl<'a> Leaf<'a> {
@@ -160,10 +165,36 @@ impl<'a> Leaf<'a> {
         let _algorithm = tbs.expect(SEQUENCE)?;
         let _issuer = tbs.expect(SEQUENCE)?;
         let mut validity = tbs.enter(SEQUENCE)?;
-        let _not_before = validity.time()?;
+        let not_before = validity.time()?;
         let not_after = validity.time()?;
-        Some(Self { serial, not_after })
+        let _subject = tbs.expect(SEQUENCE)?;
+        let _key = tbs.expect(SEQUENCE)?;
+        Some(Self {
+            serial,
+            not_before,
+            not_after,
+            authority: authority(tbs),
+        })
     }
+}
+
+/// Looks for the identifier among what follows the key of a certificate.
+fn authority(mut rest: Der<'_>) -> Option<&[u8]> {
+    /// id-ce-authorityKeyIdentifier.
+    const AUTHORITY: &[u8] = &[0x55, 0x1d, 0x23];
+    // Unique identifiers of issuer and subject, which nobody uses.
+    rest.skip_if(0x81);
+    rest.skip_if(0x82);
+    let mut extensions = rest.enter(0xa3)?.enter(SEQUENCE)?;
+    while let Some(mut extension) = extensions.enter(SEQUENCE) {
+        if extension.expect(OID)? != AUTHORITY {
+            continue;
+        }
+        extension.skip_if(BOOLEAN);
+        let value = extension.expect(OCTETS)?;
+        return Der::new(value).enter(SEQUENCE)?.expect(0x80);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -216,6 +247,26 @@ mod tests {
         let leaf = Leaf::read(cert.der()).unwrap();
         assert_eq!(leaf.serial, [0x12, 0x34]);
         assert_eq!(leaf.not_after, 1_941_321_600);
+        assert_eq!(leaf.authority, None);
+    }
+
+    #[test]
+    fn a_certificate_tells_its_beginning_and_who_signed_it() {
+        use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair};
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_identifier_method = KeyIdMethod::PreSpecified(vec![1, 2, 3]);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let mut params = CertificateParams::new(["a.test".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2031, 7, 9);
+        params.not_after = rcgen::date_time_ymd(2032, 7, 9);
+        params.use_authority_key_identifier_extension = true;
+        let cert = params
+            .signed_by(&KeyPair::generate().unwrap(), &ca)
+            .unwrap();
+        let leaf = Leaf::read(cert.der()).unwrap();
+        assert_eq!(leaf.not_before, 1_941_321_600);
+        assert_eq!(leaf.authority, Some(&[1, 2, 3][..]));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
 /// What all TLS listeners of a process share. Outlives reloads.
 #[derive(Debug)]
 pub struct Shared {
-    /// Certificates that are not the config's, for every listener.
+    /// Certificates that are not the config's, for listeners with `acme: true`.
     pub issued: Arc<Certificates>,
     /// Ticket keys of listeners that have no key file.
     pub tickets: Arc<Tickets>,
@@ -60,6 +60,14 @@ impl Shared {
             issued: Arc::default(),
             tickets: Arc::new(Tickets::random(tokio::time::Instant::now())?),
         }))
+    }
+
+    /// For a listener that serves the config's files alone.
+    fn without_issued(&self) -> Arc<Self> {
+        Arc::new(Self {
+            issued: Arc::default(),
+            tickets: Arc::clone(&self.tickets),
+        })
     }
 }
 

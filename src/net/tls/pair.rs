@@ -138,6 +138,21 @@ impl Pair {
         system(self.not_after)
     }
 
+    /// From when on the leaf is valid.
+    #[must_use]
+    pub fn not_before(&self) -> SystemTime {
+        let leaf = self.key.cert.first().and_then(|der| Leaf::read(der));
+        system(leaf.map_or(0, |leaf| leaf.not_before))
+    }
+
+    /// The bytes of the leaf's authority key identifier and of its serial number, which name it to its
+    /// CA (RFC 9773 section 4.1); none if the CA left the first one out.
+    #[must_use]
+    pub fn authority_and_serial(&self) -> Option<(&[u8], &[u8])> {
+        let leaf = Leaf::read(self.key.cert.first()?)?;
+        Some((leaf.authority?, leaf.serial))
+    }
+
     /// Seconds since the Unix epoch.
     pub(super) fn not_after_seconds(&self) -> u64 {
         self.not_after

@@ -106,6 +106,11 @@ impl Server {
             provider.cipher_suites.retain(wanted);
         }
         let provider = Arc::new(provider);
+        let shared = &if tls.acme {
+            Arc::clone(shared)
+        } else {
+            shared.without_issued()
+        };
         let stamps = Stamps::take(paths(tls));
         let files = Files::read(paths(tls));
         let mut failures = Failures::new();

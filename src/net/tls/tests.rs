@@ -57,6 +57,7 @@ impl Site {
             folder: tempfile::tempdir().unwrap(),
             tls: Tls {
                 certificates: Vec::new(),
+                acme: true,
                 min_version: TlsVersion::V12,
                 cipher_suites: Vec::new(),
                 client_auth: ClientAuth::Off,
@@ -303,6 +304,18 @@ fn what_is_issued_while_the_process_runs_is_shown_at_once() {
     assert!(offer("new.test").shown(&server) == renewed.der);
     assert_eq!(shared.issued.pairs().len(), 1);
     shared.issued.remove("acme");
+    assert!(offer("new.test").shown(&server) == file.der);
+}
+
+#[test]
+fn a_listener_without_acme_shows_its_files_alone() {
+    let file = ecdsa(&["shop.test"]);
+    let mut site = Site::new().pair("shop", &file);
+    site.tls.acme = false;
+    let (server, shared) = site.serve();
+    let issued = ecdsa(&["new.test"]);
+    let pair = Pair::from_pem("acme", issued.pem.as_bytes(), issued.key_pem.as_bytes()).unwrap();
+    shared.issued.insert(pair);
     assert!(offer("new.test").shown(&server) == file.der);
 }
 
