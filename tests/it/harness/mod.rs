@@ -5,6 +5,7 @@
 //! | `Gate`     | a running `headgate` with a config file of its own                    |
 //! | `Config`   | the text of that file, in pieces                                      |
 //! | `Origin`   | a server in this process that answers by script and remembers         |
+//! | `Ca`       | a certificate authority in this process that speaks ACME              |
 //! | `Client`   | one connection to either, in bytes or in requests                     |
 //! | `Process`  | a child, its output in lines, its end                                 |
 //! | `Latch`    | something that scripts wait for and tests open                        |
@@ -14,6 +15,7 @@
 //! Invariant: whatever a test waits for is waited for with `eventually` or under `PATIENCE`, so that
 //! a test that hangs fails and says at what.
 
+mod acme;
 mod client;
 mod config;
 mod gate;
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
+pub(crate) use acme::Ca;
 pub(crate) use client::{Answer, Client, Request};
 pub(crate) use config::Config;
 pub(crate) use gate::Gate;
