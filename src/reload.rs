@@ -186,7 +186,7 @@ impl<A: Apply> Reloader<A> {
         let work = move || {
             let loaded = config::load(&path)?;
             let config = Arc::new(loaded.config.clone());
-            let snapshot = snapshot::compile(&config, &live, generation)?;
+            let snapshot = snapshot::compile(&config, &live, generation, clock::wall())?;
             Ok::<_, ReloadError>((loaded, snapshot))
         };
         let (loaded, next) = tokio::task::spawn_blocking(work)

@@ -1,15 +1,19 @@
 //! Values that other rooms own, put into each scrape.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
-use crate::metrics::Name;
+use crate::clock;
+use crate::metrics::{Name, Sink};
+use crate::net::tls;
 use crate::server::admission::Admission;
 use crate::snapshot::{Live, Snapshot};
 
-/// Has the cache's, the endpoints' and the checks' figures pulled at every scrape, and how many
-/// connections there may be.
+/// Has the cache's, the endpoints', the checks' and the certificates' figures pulled at every scrape,
+/// and how many connections there may be.
 pub(super) fn register(
     live: &Arc<Live>,
     current: &Arc<ArcSwap<Snapshot>>,
@@ -27,6 +31,9 @@ pub(super) fn register(
         sink.put_count(Name::CacheEntries, &[], stats.entries);
         sink.put_count(Name::CacheEvictions, &[], stats.evictions);
     });
+    let (tls, snapshot) = (Arc::clone(&live.tls), Arc::clone(current));
+    live.metrics
+        .pull(move |sink| put_tls(&tls, &snapshot.load(), sink));
     let current = Arc::clone(current);
     live.metrics.pull(move |sink| {
         for upstream in &current.load().upstreams {
@@ -52,4 +59,36 @@ pub(super) fn register(
             }
         }
     });
+}
+
+/// Certificates and files of every listener, and certificates that all of them have.
+fn put_tls(shared: &tls::Shared, snapshot: &Snapshot, sink: &mut Sink) {
+    // Two listeners on port 0 have one name.
+    let mut seen = HashSet::new();
+    for (listener, server) in snapshot.config.listeners.iter().zip(&snapshot.tls) {
+        let Some(server) = server else {
+            continue;
+        };
+        let listener = listener.address.to_string();
+        for tls::FileState { name, failed } in server.files() {
+            if seen.insert((listener.clone(), name.clone())) {
+                let failed = u64::from(failed);
+                sink.put_count(Name::TlsFileReloadFailed, &[&listener, &name], failed);
+            }
+        }
+        for tls::CertificateState { name, not_after } in server.certificates() {
+            if seen.insert((format!("{listener} ends"), name.clone())) {
+                put_end(sink, &listener, &name, not_after);
+            }
+        }
+    }
+    for pair in shared.issued.pairs() {
+        put_end(sink, "all", pair.name(), pair.not_after());
+    }
+}
+
+fn put_end(sink: &mut Sink, listener: &str, certificate: &str, not_after: SystemTime) {
+    let seconds = clock::since_epoch(not_after).as_secs();
+    let labels = [listener, certificate];
+    sink.put_count(Name::TlsCertificateNotAfter, &labels, seconds);
 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::acme;
+use crate::clock;
 use crate::config::model::{self, ListenAddress};
 use crate::health::{Prober, Target};
 use crate::metrics::Kept;
@@ -103,6 +105,7 @@ pub(crate) struct Listeners {
     workers: Vec<mpsc::Sender<Command>>,
     live: Arc<Live>,
     prober: RefCell<Prober>,
+    keeper: acme::Keeper,
     admission: Arc<Admission>,
     /// How many descriptors may be open.
     descriptors: usize,
@@ -119,10 +122,15 @@ impl Listeners {
         sockets: Vec<Sockets>,
         snapshot: &Arc<Snapshot>,
     ) -> Self {
+        let outlets = acme::Outlets {
+            issued: Arc::clone(&live.tls.issued),
+            tokens: Arc::clone(&live.acme_tokens),
+        };
         let listeners = Self {
             workers: workers.commands().to_vec(),
             live: Arc::clone(live),
             prober: RefCell::new(prober),
+            keeper: acme::Keeper::start(&live.metrics, outlets),
             admission: Arc::clone(admission),
             descriptors,
             open: Rc::default(),
@@ -222,6 +230,8 @@ impl Apply for Listeners {
     }
 
     fn commit(&self, ready: Vec<Sockets>, now: &Arc<Snapshot>) {
+        // Before anybody shakes hands: what is kept on disk is served from the first connection on.
+        self.keeper.apply(now.config.acme.as_ref());
         {
             let mut open = self.open.borrow_mut();
             let listeners = &now.config.listeners;
@@ -245,6 +255,9 @@ impl Apply for Listeners {
                     && let Err(error) = file.set_mode(listener.mode)
                 {
                     tracing::warn!(address = %listener.address, %error, "cannot set the mode");
+                }
+                if let Some(server) = tls {
+                    server.warn_of_expiry(clock::wall());
                 }
             }
             for sockets in ready {

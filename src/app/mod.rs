@@ -5,13 +5,14 @@
 //! listeners close, requests finish within `timeouts.shutdown`, logs are written out. Invariant: the
 //! control plane never runs on a worker, and no worker ever waits for it.
 
+mod certificates;
 mod gauges;
 mod limits;
 mod listeners;
 mod signals;
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 
-use crate::config::model::ListenAddress;
+use crate::config::model::{Config, ListenAddress};
 use crate::config::{self, Loaded};
 use crate::health::Prober;
 use crate::metrics::Metrics;
@@ -30,7 +31,7 @@ use crate::proxy::access_log::Writer;
 use crate::reload::Reloader;
 use crate::server::admission::Admission;
 use crate::snapshot::{self, Live, Snapshot};
-use crate::{admin, net};
+use crate::{admin, clock, net};
 
 use listeners::Listeners;
 use signals::Signals;
@@ -77,6 +78,18 @@ pub fn run(path: &Path, options: Options) -> Result<()> {
     serve(path, &loaded, options)
 }
 
+impl Ready {
+    fn of(sockets: &[listeners::Sockets], admin: &[TcpListener], config: &Config) -> Self {
+        let admin = admin
+            .first()
+            .and_then(|listener| listener.local_addr().ok());
+        Self {
+            listeners: sockets.iter().map(listeners::Sockets::address).collect(),
+            admin: admin.unwrap_or(config.admin.address),
+        }
+    }
+}
+
 /// Serves a config that is loaded already, see `run`.
 ///
 /// # Errors
@@ -97,7 +110,12 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     }
     let config = Arc::new(config);
     let workers = config.workers.get();
-    let live = Live::new(&config.cache, workers, random_key()?);
+    let live = Live::new(
+        &config.cache,
+        workers,
+        random_key()?,
+        net::tls::Shared::new()?,
+    );
     let snapshot = control.block_on(first_snapshot(&config, &live, &mut signals))?;
     let current = Arc::new(ArcSwap::from_pointee(snapshot));
     let sockets = listeners::open(&config.listeners, workers, &[])?;
@@ -105,13 +123,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     let log = Writer::start(&config.access_log, Arc::clone(&live.metrics))
         .context("the access log cannot be opened")?;
 
-    let ready = Ready {
-        listeners: sockets.iter().map(listeners::Sockets::address).collect(),
-        admin: admin
-            .first()
-            .and_then(|l| l.local_addr().ok())
-            .unwrap_or(config.admin.address),
-    };
+    let ready = Ready::of(&sockets, &admin, &config);
     count_panics(&live.metrics);
     let (most, per_address) = limits::of_connections(&config.limits.connections, descriptors);
     let admission = Admission::new(most, per_address);
@@ -127,6 +139,11 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         for listener in admin {
             tokio::task::spawn_local(admin::serve(listener, Rc::clone(&state)));
         }
+        tokio::task::spawn_local(certificates::watch(
+            Arc::clone(&live),
+            Arc::clone(&current),
+            certificates::PERIOD,
+        ));
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"), workers = workers.count(),
             listeners = %listed(&ready.listeners), admin = %ready.admin, "headgate is ready"
@@ -184,12 +201,13 @@ async fn drain(workers: &Workers, patience: Duration, signals: &mut Signals) {
 
 /// Compiles the first config. Names are resolved there, which may take long: a signal ends it.
 async fn first_snapshot(
-    config: &Arc<config::model::Config>,
+    config: &Arc<Config>,
     live: &Arc<Live>,
     signals: &mut Signals,
 ) -> Result<Snapshot> {
     let (config, live) = (Arc::clone(config), Arc::clone(live));
-    let compiling = tokio::task::spawn_blocking(move || snapshot::compile(&config, &live, 1));
+    let compiling =
+        tokio::task::spawn_blocking(move || snapshot::compile(&config, &live, 1, clock::wall()));
     tokio::select! {
         compiled = compiling => Ok(compiled??),
         () = signals.stop() => anyhow::bail!("stopped while starting"),

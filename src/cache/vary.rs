@@ -29,7 +29,7 @@ impl Vary {
                 if member.is_empty() {
                     continue;
                 }
-                if member == b"*" || names.len() >= MAX_NOMINATED {
+                if member == b"*" || is_not_shown(member) || names.len() >= MAX_NOMINATED {
                     return Err(Unselectable);
                 }
                 names.push(HeaderName::from_bytes(member).map_err(|_invalid| Unselectable)?);
@@ -74,6 +74,13 @@ impl Vary {
         };
         self.0.iter().map(one).sum()
     }
+}
+
+/// Fields that Headgate adds on the way to the endpoint: no request shows what they will be
+/// (RFC 9440 section 2.4).
+fn is_not_shown(member: &[u8]) -> bool {
+    let names: [&[u8]; 2] = [b"client-cert", b"client-cert-chain"];
+    names.iter().any(|name| member.eq_ignore_ascii_case(name))
 }
 
 /// More nominated fields than this are not worth telling apart.
@@ -164,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_no_field_shows_cannot_be_selected() {
-        for line in ["*", "accept, *", "a b"] {
+        for line in ["*", "accept, *", "a b", "accept, Client-Cert"] {
             assert_eq!(
                 Vary::of(&map(&[("vary", line)]), &HeaderMap::new()),
                 Err(Unselectable)

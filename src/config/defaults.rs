@@ -78,6 +78,10 @@ pub(crate) const COMPRESS_TYPES: &[&str] = &[
     "image/x-icon",
 ];
 
+/// Let's Encrypt.
+pub(crate) const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+pub(crate) const ACME_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
+
 /// One worker a core, or one where the number of cores cannot be learnt.
 pub(crate) fn workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)

@@ -18,6 +18,7 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         },
         cache: CacheStore { memory, max_object },
         listeners: _,
+        acme: _,
         timeouts: _,
         limits: _,
         trusted_proxies: _,

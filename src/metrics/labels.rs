@@ -247,6 +247,8 @@ labels! {
         HeaderTooLarge "header_too_large"
         /// The request's body is too large.
         BodyTooLarge "body_too_large"
+        /// The connection's client certificate was asked for by another host.
+        Misdirected "misdirected"
         /// No route takes it.
         NoRoute "no_route"
         /// There is no such file, or none that may be seen.

@@ -115,6 +115,10 @@ families! {
         "GOAWAY frames that were sent, by their code."
     Http2Floods Counter "headgate_http2_floods_total" ["kind"]
         "Too much of something that is allowed in itself, over HTTP/2."
+    TlsCertificateNotAfter Gauge "headgate_tls_certificate_not_after_timestamp_seconds" ["listener", "certificate"]
+        "When a certificate ends, since the Unix epoch; one that was issued is on all listeners."
+    TlsFileReloadFailed Gauge "headgate_tls_file_reload_failed" ["listener", "file"]
+        "1 if the newest content of a TLS file is not in force, because it cannot be used."
     Rejects Counter "headgate_rejects_total" ["reason"]
         "Requests that Headgate answered itself with an error, by why."
     FilesRefused Counter "headgate_files_refused_total" []
@@ -139,6 +143,12 @@ families! {
         "Active checks, by result."
     HealthTransitions Counter "headgate_health_transitions_total" ["upstream", "endpoint", "to"]
         "Changes of an endpoint's health, by the new state."
+    AcmeOrders Counter "headgate_acme_orders_total" ["certificate", "result"]
+        "Attempts to obtain or renew a certificate, by result."
+    AcmeLastOrderSuccessful Gauge "headgate_acme_last_order_successful" ["certificate"]
+        "1 if the last attempt to obtain or renew the certificate succeeded; absent before the first."
+    AcmeNextOrderTimestamp Gauge "headgate_acme_next_order_timestamp_seconds" ["certificate"]
+        "When the next attempt is planned, since the Unix epoch."
     BuildInfo Gauge "headgate_build_info" ["version", "os", "arch"]
         "Always 1; what is running."
     Workers Gauge "headgate_workers" []

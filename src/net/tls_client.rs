@@ -281,7 +281,7 @@ impl ServerCertVerifier for AnyCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::Certificate;
+    use crate::config::model::Identity;
 
     fn typed(ca: &Path) -> UpstreamTls {
         UpstreamTls {
@@ -337,7 +337,7 @@ mod tests {
         let other = rcgen::KeyPair::generate().unwrap();
         std::fs::write(&key, other.serialize_pem()).unwrap();
         let mut with_identity = typed(&ca);
-        with_identity.identity = Some(Certificate { cert, key });
+        with_identity.identity = Some(Identity { cert, key });
         let text = refused(&with_identity);
         assert!(text.starts_with("`tls.cert`: cannot use"), "{text}");
     }

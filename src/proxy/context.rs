@@ -206,7 +206,8 @@ impl Context {
                     .path_and_query()
                     .map_or(b"*", |t| t.as_str().as_bytes()),
                 version: request.version,
-                tls: self.peer.secure.then_some("tls"),
+                tls: self.peer.tls.as_ref().map(|tls| tls.version),
+                cipher: self.peer.tls.as_ref().map(|tls| tls.cipher),
                 route: self.route.map(|route| &*snapshot.routes[route.0].name),
                 upstream: exchange
                     .endpoint

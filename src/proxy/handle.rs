@@ -17,7 +17,7 @@ use super::normalize::{self, Hops};
 use super::outbound::{Outbound, Stream};
 use super::reject::Reject;
 use super::worker::Worker;
-use super::{cached, claims, cors, edge, own, respond, static_files, trust};
+use super::{cached, challenge, claims, cors, edge, own, respond, static_files, trust};
 
 /// Takes one request from its head to its answer.
 pub(super) async fn handle(
@@ -64,6 +64,13 @@ async fn road(
     }
 
     let host = normalize::host(&request);
+    if !context.peer.admits(host) {
+        return Err(Reject::Misdirected);
+    }
+    if let Some(answer) = challenge::answer(context) {
+        return Ok(answer);
+    }
+
     let found = find(context, host)?;
     let route = &view.snapshot.routes[found.route.0];
     let body = admit(route, request.version, body)?;

@@ -28,6 +28,9 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// RFC 9440: only ever ours, made from a certificate that was verified.
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
 /// How many fields `for_upstream` may add.
 const ADDED: usize = 6;
@@ -57,6 +60,12 @@ pub(super) fn for_upstream(
     }
     if config.forwarded != Forwarding::XForwarded {
         headers.extend(rfc7239(request, peer, client).map(|value| (FORWARDED, value)));
+    }
+    if let Some(cert) = peer.tls.as_ref().and_then(|tls| tls.client_cert.as_ref()) {
+        headers.insert(CLIENT_CERT, cert.leaf.clone());
+        if let Some(chain) = &cert.chain {
+            headers.insert(CLIENT_CERT_CHAIN, chain.clone());
+        }
     }
     headers.append(VIA, via(request.version));
     headers.append(X_REQUEST_ID, id_value(id));
@@ -328,6 +337,9 @@ mod tests {
             "x_request_id",
             "true-client-ip",
             "x-client-ip",
+            "client-cert",
+            "Client_Cert",
+            "client.cert-chain",
         ];
         let fields: Vec<_> = claims.iter().map(|name| (*name, "6.6.6.6")).collect();
         let headers = sent(&fields);
@@ -336,6 +348,31 @@ mod tests {
             "{headers:?}"
         );
         assert_eq!(headers["x-forwarded-proto"], "https");
+    }
+
+    #[test]
+    fn a_verified_certificate_is_told_and_no_connection_option_takes_it_away() {
+        let mut peer = peer();
+        peer.tls = Some(Box::new(crate::wire::Tls {
+            version: "TLSv1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            client_cert: Some(crate::wire::ClientCert {
+                leaf: HeaderValue::from_static(":AAEC:"),
+                chain: Some(HeaderValue::from_static(":Aw==:")),
+            }),
+            scope: None,
+        }));
+        let request = Request::get("/")
+            .header("connection", "client-cert, client-cert-chain")
+            .header("client-cert", ":Zm9yZ2Vk:")
+            .header("client_cert_chain", ":Zm9yZ2Vk:");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let config = config("x-forwarded");
+        let headers = for_upstream(&parts, &peer, &client(), &config, Uuid::nil());
+        let all: Vec<_> = headers.get_all("client-cert").iter().collect();
+        assert_eq!(all, [":AAEC:"]);
+        assert_eq!(headers["client-cert-chain"], ":Aw==:");
+        assert!(!headers.contains_key("client_cert_chain"));
     }
 
     #[test]

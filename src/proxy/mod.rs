@@ -12,6 +12,7 @@
 
 pub mod access_log;
 mod cached;
+mod challenge;
 mod claims;
 mod context;
 mod cors;

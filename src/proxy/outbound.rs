@@ -23,10 +23,6 @@ use super::static_files::Sending;
 
 /// Where the bytes of an answer come from.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one; a box would cost each answer an allocation"
-)]
 pub(super) enum Stream {
     /// There are none.
     Empty,

@@ -19,6 +19,9 @@ pub(super) enum Reject {
     /// What came is no request.
     #[error("{0}")]
     Fault(#[from] Fault),
+    /// The host asks its clients for other certificates than the one that the connection is for.
+    #[error("this connection is not for the host of the request")]
+    Misdirected,
     /// `TRACE`, which is switched off.
     #[error("the method is not allowed here")]
     NotAllowed,
@@ -104,6 +107,7 @@ impl Reject {
                 Fault::Expectation => StatusCode::EXPECTATION_FAILED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotAllowed | Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -152,6 +156,7 @@ impl Reject {
                 }
                 Fault::Timeout => RejectReason::RequestTimeout,
             },
+            Self::Misdirected => RejectReason::Misdirected,
             Self::Method | Self::Upgrade => RejectReason::UpgradeRefused,
             Self::NoRoute => RejectReason::NoRoute,
             Self::NoFile => RejectReason::NoFile,

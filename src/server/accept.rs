@@ -22,6 +22,7 @@ use crate::metrics::{CloseReason, Listener as Counters, Metrics};
 use crate::net::listen::Listener;
 use crate::net::proxy_protocol::Header;
 use crate::net::socket::Socket;
+use crate::net::tls;
 use crate::net::transport::Transport;
 use crate::wire::{ClientAddress, Handler, Peer};
 
@@ -37,8 +38,8 @@ const AT_ONCE: u32 = 64;
 /// Most connections that are taken after the loop was told to stop: more than a queue can hold.
 const REST: usize = 4096;
 
-/// TLS settings of a listener, replaced by a reload; none for plain HTTP.
-pub type Tls = Arc<ArcSwap<Option<Arc<rustls::ServerConfig>>>>;
+/// TLS of a listener, replaced by a reload; none for plain HTTP.
+pub type Tls = Arc<ArcSwap<Option<Arc<tls::Server>>>>;
 
 /// Whose connections to a listener begin with a PROXY protocol header; replaced by a reload.
 pub type Senders = Arc<ArcSwap<ProxySenders>>;

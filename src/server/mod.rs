@@ -11,6 +11,7 @@ pub mod admission;
 pub mod connection;
 pub mod drain;
 pub mod guard;
+mod handshake;
 pub mod http2;
 mod out;
 mod proxy_header;

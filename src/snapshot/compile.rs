@@ -6,6 +6,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::balancer::sticky::Sticky;
 use crate::balancer::{Member, Pool};
@@ -15,7 +16,7 @@ use crate::net::tls::{self, TlsError};
 use crate::net::tls_client::ClientTlsError;
 use crate::{router, shard};
 
-use super::{Live, Route, Snapshot, Upstream};
+use super::{AcmeTokens, Live, Route, Snapshot, Upstream};
 
 /// Why a config that is well-formed cannot run here.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +51,7 @@ pub enum CompileError {
     },
 }
 
-/// Builds the snapshot of `config`, number `generation`.
+/// Builds the snapshot of `config`, number `generation`. `now` is wall time.
 ///
 /// # Errors
 /// When a certificate cannot be used or an endpoint's name does not resolve.
@@ -58,11 +59,12 @@ pub fn compile(
     config: &Arc<model::Config>,
     live: &Live,
     generation: u64,
+    now: SystemTime,
 ) -> Result<Snapshot, CompileError> {
     let tls = config
         .listeners
         .iter()
-        .map(listener_tls)
+        .map(|listener| listener_tls(listener, &live.tls, now))
         .collect::<Result<_, _>>()?;
     let upstreams = config
         .upstreams
@@ -90,22 +92,29 @@ pub fn compile(
         routes,
         upstreams,
         shard_maps: config.shard_maps.iter().map(shard::Map::new).collect(),
+        acme_tokens: acme_tokens(config, live),
         tls,
     })
 }
 
+fn acme_tokens(config: &model::Config, live: &Live) -> Option<Arc<AcmeTokens>> {
+    let acme = config.acme.as_ref()?;
+    (acme.challenge == model::AcmeChallenge::Http01).then(|| Arc::clone(&live.acme_tokens))
+}
+
 fn listener_tls(
     listener: &model::Listener,
-) -> Result<Option<Arc<rustls::ServerConfig>>, CompileError> {
+    shared: &Arc<tls::Shared>,
+    now: SystemTime,
+) -> Result<Option<Arc<tls::Server>>, CompileError> {
     let Some(tls) = &listener.tls else {
         return Ok(None);
     };
-    let config =
-        tls::server_config(tls, listener.protocols).map_err(|source| CompileError::Tls {
-            address: listener.address.clone(),
-            source,
-        })?;
-    Ok(Some(config))
+    let server = tls::Server::read(tls, listener.protocols, shared, now);
+    server.map(Some).map_err(|source| CompileError::Tls {
+        address: listener.address.clone(),
+        source,
+    })
 }
 
 fn upstream(config: &model::Upstream, live: &Live) -> Result<Upstream, CompileError> {

@@ -4,14 +4,22 @@
 //! use its cache and counters. Invariant: everything here is found again by a name of the config,
 //! never by position.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 
 use crate::balancer;
 use crate::cache::Cache;
 use crate::config::model::CacheStore;
 use crate::health;
 use crate::metrics::Metrics;
+use crate::net::tls;
 use crate::net::tls_client::ClientTlsStore;
+
+/// Answers of ACME's http-01, by token; nothing when none is expected.
+pub type AcmeTokens = ArcSwapOption<HashMap<Box<str>, Bytes>>;
 
 /// State that all configs share.
 #[derive(Debug)]
@@ -28,12 +36,21 @@ pub struct Live {
     pub metrics: Arc<Metrics>,
     /// Key of sticky cookies whose upstream has none in the config.
     pub sticky_key: [u8; 32],
+    /// What `/.well-known/acme-challenge/` answers; `acme` writes it.
+    pub acme_tokens: Arc<AcmeTokens>,
+    /// Ticket keys, and certificates that are not the config's.
+    pub tls: Arc<tls::Shared>,
 }
 
 impl Live {
     /// The state of a process that starts, with `sticky_key` drawn at random by the caller.
     #[must_use]
-    pub fn new(cache: &CacheStore, workers: usize, sticky_key: [u8; 32]) -> Arc<Self> {
+    pub fn new(
+        cache: &CacheStore,
+        workers: usize,
+        sticky_key: [u8; 32],
+        tls: Arc<tls::Shared>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             endpoints: balancer::Registry::default(),
             health: health::Registry::default(),
@@ -41,6 +58,8 @@ impl Live {
             cache: Cache::new(cache),
             metrics: Metrics::new(workers),
             sticky_key,
+            acme_tokens: Arc::default(),
+            tls,
         })
     }
 }

@@ -10,17 +10,16 @@ mod live;
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-
 use crate::balancer::{Endpoint, EndpointId, Pool};
 use crate::config::model::{self, CacheRule, Compress, RouteEdge, Target};
 use crate::metrics::{self, ProxyError};
 use crate::net::hop::Hop;
 use crate::net::proxy_protocol::Header;
+use crate::net::tls;
 use crate::{router, shard, upstream};
 
 pub use compile::{CompileError, compile};
-pub use live::Live;
+pub use live::{AcmeTokens, Live};
 
 /// One config, ready to run.
 #[derive(Debug)]
@@ -37,8 +36,10 @@ pub struct Snapshot {
     pub upstreams: Box<[Upstream]>,
     /// By `ShardMapId`.
     pub shard_maps: Box<[shard::Map]>,
-    /// TLS settings of `config.listeners`, in their order.
-    pub tls: Box<[Option<Arc<ServerConfig>>]>,
+    /// Answers of ACME's http-01, where the config has that.
+    pub acme_tokens: Option<Arc<AcmeTokens>>,
+    /// TLS of `config.listeners`, in their order.
+    pub tls: Box<[Option<Arc<tls::Server>>]>,
 }
 
 /// A route.

@@ -8,6 +8,7 @@ mod address;
 mod early;
 mod fault;
 mod handler;
+mod tls;
 
 use std::net::SocketAddr;
 
@@ -17,6 +18,7 @@ pub use address::ClientAddress;
 pub use early::Early;
 pub use fault::Fault;
 pub use handler::Handler;
+pub use tls::{ClientCert, Scope, Tls};
 
 /// The other end of a client connection.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Peer {
     pub local: Option<SocketAddr>,
     /// Whether the connection is encrypted.
     pub secure: bool,
+    /// What its handshake agreed on; none before that, and on a plain connection.
+    pub tls: Option<Box<Tls>>,
     /// `address` without its port, as a field value, `unknown` if it is no IP address (the word of
     /// RFC 7239); made once, sent with every request.
     pub forwarded_for: HeaderValue,
@@ -52,9 +56,17 @@ impl Peer {
             address,
             local,
             secure,
+            tls: None,
             forwarded_for,
             id,
         }
+    }
+
+    /// Whether a request for this host may come over the connection, see `Scope`.
+    #[must_use]
+    pub fn admits(&self, host: &str) -> bool {
+        let scope = self.tls.as_ref().and_then(|tls| tls.scope.as_ref());
+        scope.is_none_or(|scope| scope.admits(host))
     }
 
     /// `http` or `https`, as the client sees it.

@@ -15,6 +15,7 @@
 mod harness;
 
 mod access_log;
+mod acme;
 mod admin;
 mod arrows;
 mod balancing;
@@ -42,6 +43,9 @@ mod slow_clients;
 mod stopping;
 mod targets;
 mod tls;
+mod tls_clients;
+mod tls_files;
+mod tls_names;
 mod trust;
 mod unix_listener;
 mod upstream_expect;

@@ -5,6 +5,7 @@
 //! the file; the caller drops the model when the report holds an error. Invariant: what is not in the
 //! report is inside the bounds that `model` states.
 
+mod acme;
 mod content;
 mod cors;
 mod edge;
@@ -20,6 +21,7 @@ mod routes;
 mod server;
 mod shards;
 mod templates;
+mod tls;
 mod upstreams;
 
 use std::path::Path;
@@ -50,6 +52,7 @@ pub(crate) fn convert(
         workers,
         listeners,
         admin,
+        acme,
         timeouts,
         log,
         access_log,
@@ -74,9 +77,13 @@ pub(crate) fn convert(
         map_names: &map_names,
         shard_maps: &shard_maps,
     };
+    let listeners = cx.listeners(listeners, at, &admin);
+    let acme = acme.0.map(|acme| cx.acme(acme, at.field("acme")));
+    cx.acme_and_listeners(acme.as_ref(), &listeners, at);
     let config = model::Config {
         workers: cx.workers(&workers, at),
-        listeners: cx.listeners(listeners, at, &admin),
+        listeners,
+        acme,
         timeouts: cx.client_timeouts(timeouts.0.unwrap_or_default(), at.field("timeouts")),
         log: cx.log(log.0.unwrap_or_default(), at.field("log")),
         access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),

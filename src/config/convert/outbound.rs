@@ -8,7 +8,7 @@ use super::patterns;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{
-    Certificate, Endpoint, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
+    Endpoint, Identity, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
 };
 use crate::config::raw::{self, Lenient};
 use crate::config::report::Problem;
@@ -100,7 +100,7 @@ impl Cx<'_> {
             Some(self.readable(at.field(name), &typed))
         };
         let identity = match (file("cert", cert), file("key", key)) {
-            (Some(cert), Some(key)) => Some(Certificate { cert, key }),
+            (Some(cert), Some(key)) => Some(Identity { cert, key }),
             _ => None,
         };
         let server_name = server_name.0.and_then(|name| {

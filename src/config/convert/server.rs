@@ -10,8 +10,8 @@ use crate::config::defaults;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{
-    AccessLog, AccessLogFormat, AccessLogPath, Admin, CacheStore, Certificate, ClientTimeouts,
-    Listener, Log, LogFormat, LogLevel, Tls,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, CacheStore, ClientTimeouts, Listener, Log,
+    LogFormat, LogLevel,
 };
 use crate::config::raw;
 use crate::config::report::Problem;
@@ -114,48 +114,6 @@ impl Cx<'_> {
             } else {
                 problem
             });
-    }
-
-    fn tls(self, raw: raw::Tls, at: At<'_>) -> Tls {
-        const HINT: &str = "add `certificates: [{ cert: FILE, key: FILE }]`";
-        let raw::Tls { certificates } = raw;
-        let Some(items) = certificates.0 else {
-            self.missing(at, "certificates", "`tls` without `certificates`", HINT);
-            return Tls {
-                certificates: Vec::new(),
-            };
-        };
-        let at = at.field("certificates");
-        if items.is_empty() {
-            self.error(at.span(), "`certificates` is empty", HINT);
-        }
-        let certificates = items
-            .into_iter()
-            .enumerate()
-            .filter_map(|(index, item)| self.certificate(item.0?, at.item(index)))
-            .collect();
-        Tls { certificates }
-    }
-
-    fn certificate(self, raw: raw::Certificate, at: At<'_>) -> Option<Certificate> {
-        let raw::Certificate { cert, key } = raw;
-        let file = |name: &str, typed: raw::Text| {
-            if typed.0.is_none() {
-                let message = format!("a certificate without its `{name}` file");
-                self.missing(
-                    at,
-                    name,
-                    message,
-                    "each needs `cert` and `key`, two PEM files",
-                );
-            }
-            typed.0.map(|typed| self.readable(at.field(name), &typed))
-        };
-        let (cert, key) = (file("cert", cert), file("key", key));
-        Some(Certificate {
-            cert: cert?,
-            key: key?,
-        })
     }
 
     pub(super) fn address(self, at: At<'_>, typed: &str) -> Option<SocketAddr> {

@@ -5,6 +5,7 @@
 //! types is consistent by construction (ids index into the lists of the same `Config`, names are
 //! unique, numbers are inside their bounds), so no later room checks again.
 
+mod acme;
 mod compress;
 mod files;
 mod http2;
@@ -12,6 +13,7 @@ mod limits;
 mod listeners;
 mod outbound;
 mod road;
+mod tls;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -21,19 +23,21 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 
+pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
 pub use http2::{Http2Limits, Protocols};
 pub use limits::HeadLimits;
 pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
 pub use outbound::{
-    EndpointAddress, Outbound, ProxyHeader, TlsVersion, UpstreamProtocol, UpstreamTls,
+    EndpointAddress, Identity, Outbound, ProxyHeader, UpstreamProtocol, UpstreamTls,
 };
 pub use road::{
     BodyLimit, Cors, FieldEdits, Forwarding, MAX_CORS_AGE, Network, OriginPattern, Origins,
     PathPiece, PathRules, Piece, Redirect, Respond, Rewrite, RouteEdge, Template, ToHttps,
     Variable,
 };
+pub use tls::{Ask, Certificate, CipherSuite, ClientAuth, NamedFile, Tls, TlsVersion};
 
 /// One whole configuration, proven consistent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The operators' listener. Default: `127.0.0.1:9900`. Needs a restart to change.
     pub admin: Admin,
+    /// Certificates obtained by themselves, if any.
+    pub acme: Option<Acme>,
     /// Deadlines towards clients, and the drain time.
     pub timeouts: ClientTimeouts,
     /// Diagnostics log. Needs a restart to change.
@@ -97,23 +103,6 @@ pub struct Listener {
     pub proxy_protocol: ProxySenders,
     /// TLS termination, if any.
     pub tls: Option<Tls>,
-}
-
-/// TLS termination on one listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// At least one; the first is the default where SNI matches none.
-    pub certificates: Vec<Certificate>,
-}
-
-/// A certificate chain and its key, as PEM files. Paths are already resolved against the folder
-/// of the config file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// Chain, leaf first.
-    pub cert: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
 }
 
 /// The operators' listener.

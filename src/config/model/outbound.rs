@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Certificate;
+use super::TlsVersion;
 
 /// Where an endpoint is, once its name was resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,20 +45,20 @@ pub struct UpstreamTls {
     /// The name that certificates must be valid for, also sent as SNI. Default: the endpoint's host.
     pub server_name: Option<Arc<str>>,
     /// What we show when an endpoint asks who we are.
-    pub identity: Option<Certificate>,
+    pub identity: Option<Identity>,
     /// Oldest version that is spoken. Default 1.2.
     pub min_version: TlsVersion,
     /// Whether certificates are verified. Default true.
     pub verify: bool,
 }
 
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    V12,
-    /// TLS 1.3.
-    V13,
+/// What a server shows when an endpoint asks who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Chain, leaf first, as a PEM file.
+    pub cert: PathBuf,
+    /// Private key, as a PEM file.
+    pub key: PathBuf,
 }
 
 /// The header that tells an endpoint whom a connection is for, before its first byte.

@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) workers: Whole,
     pub(crate) listeners: List<Listener>,
     pub(crate) admin: Lenient<Admin>,
+    pub(crate) acme: Lenient<Acme>,
     pub(crate) timeouts: Lenient<ClientTimeouts>,
     pub(crate) log: Lenient<Log>,
     pub(crate) access_log: Lenient<AccessLog>,
@@ -70,6 +71,11 @@ pub(crate) struct Http2Limits {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Tls {
     pub(crate) certificates: List<Certificate>,
+    pub(crate) acme: Lenient<bool>,
+    pub(crate) min_version: Text,
+    pub(crate) cipher_suites: List<String>,
+    pub(crate) client_auth: Lenient<ClientAuth>,
+    pub(crate) ticket_keys: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +83,45 @@ pub(crate) struct Tls {
 pub(crate) struct Certificate {
     pub(crate) cert: Text,
     pub(crate) key: Text,
+    pub(crate) ocsp: Text,
+    pub(crate) client_auth: Lenient<ClientAuth>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientAuth {
+    pub(crate) mode: Text,
+    pub(crate) ca: Text,
+    pub(crate) crl: Text,
+    pub(crate) forward_chain: Lenient<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Acme {
+    pub(crate) domains: List<String>,
+    pub(crate) certificates: List<AcmeCertificate>,
+    pub(crate) contact: List<String>,
+    pub(crate) terms_agreed: Lenient<bool>,
+    pub(crate) directory: Text,
+    pub(crate) staging: Lenient<bool>,
+    pub(crate) challenge: Text,
+    pub(crate) state: Text,
+    pub(crate) ca: Text,
+    pub(crate) external_account: Lenient<ExternalAccount>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AcmeCertificate {
+    pub(crate) domains: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ExternalAccount {
+    pub(crate) key_id: Text,
+    pub(crate) hmac_key_file: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

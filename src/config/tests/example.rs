@@ -37,41 +37,22 @@ fn the_example_loads_without_an_error_or_a_warning() {
 #[test]
 fn the_example_with_everything_switched_on_lacks_only_the_files_it_names() {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("www")).unwrap();
     let errors = parse(&complete(), &folder.path().join("gate.yaml")).unwrap_err();
-    let places: Vec<(&str, bool)> = errors
+    let missing: Vec<&str> = errors
         .0
         .iter()
-        .map(|d| {
-            (
-                d.place.as_ref().unwrap().source.trim(),
-                d.message.starts_with("cannot read"),
-            )
+        .map(|d| match d.message.strip_prefix("cannot read the file `") {
+            Some(rest) => rest.split('`').next().unwrap(),
+            None => panic!("{d}"),
         })
         .collect();
-    let certificates = "- { cert: certs/shop.pem, key: certs/shop.key }";
-    let sticky = "sticky: { key_file: secrets/sticky.key }";
-    let outbound = [
-        "ca: certs/internal-ca.pem     # PEM; default: the system's authorities",
-        "cert: certs/headgate.pem      # what we show when asked who we are; with `key`",
-        "key: certs/headgate.key",
-    ];
-    let mut expected = vec![(certificates, true), (certificates, true), (sticky, true)];
-    expected.extend(outbound.map(|line| (line, true)));
-    expected.push(("root: www", true));
-    assert_eq!(places, expected);
-    std::fs::create_dir(folder.path().join("www")).unwrap();
+    assert!(missing.contains(&"certs/shop.key"), "{missing:?}");
 
-    for (file, content) in [
-        ("certs/shop.pem", "-"),
-        ("certs/shop.key", "-"),
-        ("secrets/sticky.key", "0123456789abcdef\n"),
-        ("certs/internal-ca.pem", "-"),
-        ("certs/headgate.pem", "-"),
-        ("certs/headgate.key", "-"),
-    ] {
+    for file in missing {
         let file = folder.path().join(file);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, content).unwrap();
+        std::fs::write(file, "0123456789abcdef\n").unwrap();
     }
     let loaded = parse(&complete(), &folder.path().join("gate.yaml")).unwrap();
     assert_eq!(loaded.config.workers.get(), 2);

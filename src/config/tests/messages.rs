@@ -1,6 +1,7 @@
 //! What the operator reads: rendered in full where the form matters, by place and message elsewhere.
 
 use super::{errors, refused};
+use crate::config::parse;
 
 #[test]
 fn five_different_mistakes_give_five_messages_at_their_places() {
@@ -354,6 +355,99 @@ fn listeners_are_judged_together() {
     }
 }
 
+/// Keys of `tls`, the error, and a part of what is said about it.
+const WRONG_TLS: &[(&str, &str, &str)] = &[
+    (
+        "certificates: [{ cert: a, key: b }, { cert: a, key: a }]",
+        "the certificate `a` is given twice",
+        "first given here",
+    ),
+    (
+        "certificates: [{ cert: a, key: b, ocsp: c }]",
+        "cannot read the file `c`",
+        "relative paths start at",
+    ),
+    (
+        "min_version: 1.1",
+        "unknown value `1.1` for `min_version`",
+        "`1.2` and `1.3`",
+    ),
+    (
+        "cipher_suites: []",
+        "`cipher_suites` is empty",
+        "remove it to allow all",
+    ),
+    (
+        "cipher_suites: [TLS_AES_128_GCM_SHA265]",
+        "`TLS_AES_128_GCM_SHA265` is not a known cipher suite",
+        "did you mean `TLS_AES_128_GCM_SHA256`",
+    ),
+    (
+        "min_version: 1.3, cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]",
+        "no cipher suite is left: these are not of TLS 1.3",
+        "lower `min_version`",
+    ),
+    (
+        "client_auth: { ca: a }",
+        "`client_auth` without a `mode`",
+        "`mode: optional`",
+    ),
+    (
+        "client_auth: { mode: required, ca: a }",
+        "unknown value `required` for `mode`",
+        "`require`, `optional` and `off`",
+    ),
+    (
+        "client_auth: { mode: require }",
+        "`client_auth` without a `ca` file",
+        "add `ca: FILE`",
+    ),
+    (
+        "client_auth: { mode: off, ca: a }",
+        "`mode: off` asks for no certificate, but `ca` is given",
+        "remove one of them",
+    ),
+    (
+        "ticket_keys: []",
+        "`ticket_keys` is empty",
+        "have keys made at start",
+    ),
+    (
+        "ticket_keys: a",
+        "expected a list for `ticket_keys`, found",
+        "put it in brackets: [a]",
+    ),
+];
+
+#[test]
+fn wrong_tls_is_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        std::fs::write(folder.path().join(name), name).unwrap();
+    }
+    for (tls, error, hint) in WRONG_TLS {
+        let pair = "certificates: [{ cert: a, key: b }], ";
+        let pair = if tls.starts_with("certificates") {
+            ""
+        } else {
+            pair
+        };
+        let text = format!(
+            "listeners: [{{ address: 1.2.3.4:80, tls: {{ {pair}{tls} }} }}]\n\
+             upstreams: {{ a: {{ endpoints: [b:1] }} }}\n\
+             routes: [{{ name: a, upstream: a }}]\n"
+        );
+        let errors = parse(&text, &folder.path().join("gate.yaml")).unwrap_err();
+        let shown = errors.to_string();
+        assert!(
+            shown.starts_with(&format!("error: {error}")),
+            "{tls}\n{shown}"
+        );
+        assert!(shown.contains(hint), "{tls}\n{shown}");
+        assert_eq!(errors.0.len(), 1, "{shown}");
+    }
+}
+
 #[test]
 fn wrong_upstreams_are_told_why() {
     for (body, error) in [
@@ -647,7 +741,7 @@ fn judged(matches: &[&str]) -> Vec<String> {
     };
     let routes: String = matches.iter().enumerate().map(route).collect();
     let text = format!("listeners: [{{ address: 127.0.0.1:0 }}]\n{UPSTREAMS}routes:\n{routes}");
-    match super::parse(&text, std::path::Path::new("gate.yaml")) {
+    match parse(&text, std::path::Path::new("gate.yaml")) {
         Ok(_) => Vec::new(),
         Err(diagnostics) => diagnostics.0.into_iter().map(|d| d.message).collect(),
     }
@@ -851,7 +945,7 @@ fn a_damaged_example_is_read_or_refused_in_order() {
             }
         }
         let text: String = text.into_iter().collect();
-        if let Err(diagnostics) = super::parse(&text, std::path::Path::new("/nowhere/gate.yaml")) {
+        if let Err(diagnostics) = parse(&text, std::path::Path::new("/nowhere/gate.yaml")) {
             assert!(!diagnostics.0.is_empty(), "{text}");
             let places: Vec<_> = diagnostics
                 .0

@@ -1,5 +1,6 @@
 //! The room as its users see it: texts in, a model or rendered diagnostics out.
 
+mod acme;
 mod edge;
 mod example;
 mod meaning;

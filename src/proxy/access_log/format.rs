@@ -57,6 +57,7 @@ fn json(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     object.text("path", record.target);
     object.text("version", version(record.version).as_bytes());
     object.maybe_text("tls", record.tls.map(str::as_bytes));
+    object.maybe_text("cipher", record.cipher.map(str::as_bytes));
     object.maybe_text("route", record.route.map(str::as_bytes));
     object.maybe_text("upstream", record.upstream.map(str::as_bytes));
     object.maybe_text("endpoint", record.endpoint.map(str::as_bytes));
@@ -246,6 +247,7 @@ mod tests {
             target,
             version: Version::HTTP_11,
             tls: None,
+            cipher: None,
             route: Some("products"),
             upstream: None,
             endpoint: None,

@@ -42,6 +42,8 @@ pub struct Record<'a> {
     pub version: Version,
     /// TLS version of the client's connection, such as `TLSv1.3`.
     pub tls: Option<&'a str>,
+    /// Its cipher suite, such as `TLS_AES_128_GCM_SHA256`.
+    pub cipher: Option<&'a str>,
     /// Name of the route, if one took the request.
     pub route: Option<&'a str>,
     /// Name of the upstream that was asked last.

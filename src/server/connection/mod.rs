@@ -12,17 +12,15 @@ mod http1;
 mod leftover;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future as _, poll_fn};
-use std::io;
+use std::future::poll_fn;
 use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
 use crate::config::model::Protocols;
@@ -31,10 +29,12 @@ use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::net::socket::{Batch, Socket};
 use crate::net::stream::Stream;
+use crate::net::tls;
 use crate::wire::{Handler, Peer};
 
 use super::drain::Drain;
 use super::guard::{Limits, Watch};
+use super::handshake::handshake;
 use super::http2::{self, Opening};
 
 /// Bytes that a worker reads at once when it does not know what comes.
@@ -92,19 +92,26 @@ impl<H: Handler> Shared<H> {
     pub async fn serve(
         self: Rc<Self>,
         socket: Socket,
-        tls: Option<Arc<rustls::ServerConfig>>,
+        tls: Option<Arc<tls::Server>>,
         spoken: Protocols,
-        peer: Peer,
+        mut peer: Peer,
         cells: &WorkerCells,
     ) {
         let held = self.drain.hold();
         let watch = Watch::new(self.limits.get(), &self.deadlines);
         let stream = match tls {
             None => Stream::Plain(socket),
-            Some(config) => match handshake(socket, config, &watch).await {
-                Ok(stream) => stream,
-                Err(reason) => {
-                    tracing::debug!(client = %peer.address, %reason, "TLS handshake failed");
+            // Boxed, so that the connection does not keep room for it.
+            Some(server) => match Box::pin(handshake(socket, &server, &watch)).await {
+                Ok((stream, agreed)) => {
+                    peer.tls = Some(Box::new(agreed));
+                    stream
+                }
+                Err(ended) => {
+                    let reason = ended.reason;
+                    if let Some(words) = ended.words {
+                        tracing::info!(client = %peer.address, %reason, "TLS handshake failed: {words}");
+                    }
                     cells.closed(reason);
                     return;
                 }
@@ -220,24 +227,6 @@ async fn open(
         }
     })
     .await
-}
-
-async fn handshake(
-    socket: Socket,
-    config: Arc<rustls::ServerConfig>,
-    watch: &Watch,
-) -> Result<Stream, CloseReason> {
-    let mut accepting = pin!(TlsAcceptor::from(config).accept(socket));
-    let result: io::Result<_> = poll_fn(|cx| match accepting.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(result),
-        Poll::Pending => watch.poll_deadline(cx).map(Err),
-    })
-    .await;
-    match result {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-        Err(_) if watch.ended().is_some() => Err(CloseReason::TlsTimeout),
-        Err(_) => Err(CloseReason::TlsHandshake),
-    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,17 @@
 //! | `Config`   | the text of that file, in pieces                                      |
 //! | `Origin`   | a server in this process that answers by script and remembers         |
 //! | `Server`   | a server that a test plays itself, over any socket, with TLS or without |
+//! | `Ca`       | a certificate authority in this process that speaks ACME              |
 //! | `Client`   | one connection to either, in bytes or in requests                     |
 //! | `Process`  | a child, its output in lines, its end                                 |
 //! | `Latch`    | something that scripts wait for and tests open                        |
 //! | `Metrics`  | one scrape                                                            |
+//! | `Authority`| certificates; `TlsClient` shows and checks them                       |
 //!
 //! Invariant: whatever a test waits for is waited for with `eventually` or under `PATIENCE`, so that
 //! a test that hangs fails and says at what.
 
+mod acme;
 mod client;
 mod config;
 mod gate;
@@ -22,11 +25,13 @@ mod metrics;
 mod origin;
 mod process;
 mod server;
+mod tls;
 
 use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
+pub(crate) use acme::Ca;
 pub(crate) use client::{Answer, Client, Request};
 pub(crate) use config::Config;
 pub(crate) use gate::Gate;
@@ -34,7 +39,8 @@ pub(crate) use latch::Latch;
 pub(crate) use metrics::Metrics;
 pub(crate) use origin::{Origin, Reply, Seen};
 pub(crate) use process::{Process, kill};
-pub(crate) use server::{Authority, Conn, Server};
+pub(crate) use server::{Authority as Issuer, Conn, Server};
+pub(crate) use tls::{Authority, Speaks, TlsClient, replace};
 
 /// Bounds a test that hangs; far longer than anything takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -25,6 +25,7 @@ fn write(buffer: &mut Buffer, target: &str) {
         target: target.as_bytes(),
         version: Version::HTTP_11,
         tls: None,
+        cipher: None,
         route: None,
         upstream: None,
         endpoint: None,
