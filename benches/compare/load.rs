@@ -314,7 +314,7 @@ impl H2load {
         let succeeded = count(" succeeded")?;
         Ok(Self {
             succeeded,
-            unsuccessful: count(" failed")? + count(" timeout")? + ok.abs_diff(succeeded),
+            unsuccessful: count(" failed")? + count(" timeout")? + succeeded.saturating_sub(ok),
             data: data.parse()?,
             elapsed: Duration::from_secs_f64(elapsed),
         })

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! /json     1 kB                         /large    100 kB
-//! /cached   1 kB, fresh for an hour      /huge     8 MiB
+//! /cached   1 kB, fresh for an hour      /huge     512 KiB
 //! /upload   reads, and never answers     /healthz  then closes     /__stats  then closes
 //! ```
 
@@ -144,7 +144,7 @@ impl Answers {
                 &small,
             ),
             large: answer("200 OK", "", &json_body(102_400)),
-            huge: answer("200 OK", "", &json_body(8 * 1_024 * 1_024)),
+            huge: answer("200 OK", "", &json_body(512 * 1_024)),
             missing: answer("404 Not Found", "", ""),
         }
     }

@@ -102,7 +102,7 @@ async fn connection(mut stream: TcpStream, record: Record) {
 
 fn keep(record: &Record, nonce: &str, fault: Option<String>, bytes: Vec<u8>) {
     let stream = nonce
-        .split('-')
+        .split('.')
         .next()
         .and_then(|number| number.parse().ok());
     let seen = Seen {
@@ -117,12 +117,12 @@ fn keep(record: &Record, nonce: &str, fault: Option<String>, bytes: Vec<u8>) {
         .push(seen);
 }
 
-/// Whatever can be found of it in bytes that are no request.
+/// The nonce in a field's value, or in bytes that are no request: none that a mutation could have
+/// touched, see `streams`.
 fn find_nonce(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes).to_lowercase();
-    let found = text.split("x-nonce:").nth(1).unwrap_or_default();
-    let end = found.find(['\r', '\n']).unwrap_or(found.len());
-    found.get(..end).unwrap_or_default().trim().to_owned()
+    let text = String::from_utf8_lossy(bytes);
+    let found = text.split("=N=").nth(1).unwrap_or_default();
+    found.split('=').next().unwrap_or_default().to_owned()
 }
 
 #[derive(Debug)]
@@ -194,7 +194,7 @@ fn read(bytes: &[u8]) -> Result<Option<Read>, String> {
     };
     let nonces = all("x-nonce");
     let nonce = match nonces.as_slice() {
-        [nonce] => String::from_utf8_lossy(nonce).into_owned(),
+        [nonce] => find_nonce(nonce),
         // Merged or lost: no message of a client has that.
         _ => String::new(),
     };

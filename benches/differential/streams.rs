@@ -102,9 +102,9 @@ fn nonces(bytes: &[u8]) -> Vec<Vec<u8>> {
 fn seed(number: u64, rng: &mut Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     for index in 0..1 + rng.usize(..3) {
-        let nonce = format!("X-Nonce: {number}-{index}-=N={number}.{index}=\r\n");
+        let nonce = format!("X-Nonce: =N={number}.{index}=\r\n");
         let hidden = format!(
-            "GET /hidden HTTP/1.1\r\nHost: shop.test\r\nX-Nonce: {number}-{index}h-=N={number}.{index}h=\r\n\r\n"
+            "GET /hidden HTTP/1.1\r\nHost: shop.test\r\nX-Nonce: =N={number}.{index}h=\r\n\r\n"
         );
         let host = "Host: shop.test\r\n";
         bytes.extend_from_slice(

@@ -82,7 +82,7 @@ impl Drop for Reservation {
 pub(super) const ALLOCATION_OVERHEAD: usize = 128;
 
 /// A copy of `parts`, joined in one allocation of the exact size, that gives `reservation` back
-/// when its last reference is gone. A slice of hyper's read buffer would pin the whole of it.
+/// when its last reference is gone. A slice of a read buffer would pin the whole of it.
 pub(super) fn counted(parts: &[&[u8]], reservation: Reservation) -> Bytes {
     struct Counted {
         data: Box<[u8]>,

@@ -1,7 +1,7 @@
 //! The body of a storable answer, from the fetch to the flight's readers and into the store.
 //!
 //! `permit` makes a `Filler` once the head is judged; the proxy's fetch task pushes what arrives.
-//! Chunks are copied out of hyper's buffer as they come, small ones joined. A body that outgrows
+//! Chunks are copied out of the connection's buffer as they come, small ones joined. A body that outgrows
 //! `max_object` or the budget goes on as a window that runs only so far ahead of its slowest
 //! reader. Dropping a filler breaks the body off for all readers.
 //! Invariant: only a whole body is stored, with the generation captured before the fetch was sent.

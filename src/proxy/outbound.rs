@@ -1,8 +1,8 @@
 //! The body of an answer on its way to the client.
 //!
-//! `respond` makes it; hyper pulls frames as the client takes them. It carries the `Context`, so the
+//! `respond` makes it; the connection pulls frames as the client takes them. It carries the `Context`, so the
 //! request is over, counted and logged, when this drops. Invariant: an answer that breaks off is
-//! never ended as if it were whole: the error goes to hyper, which cuts the connection.
+//! never ended as if it were whole: the error goes to the connection, which cuts itself off.
 
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
@@ -50,7 +50,7 @@ pub(super) struct Encoded {
     pub(super) encoder: encode::Stream,
 }
 
-/// Why an answer breaks off, for the log and for hyper.
+/// Why an answer breaks off, for the log and for the connection.
 pub(super) type Broken = (ProxyError, BoxError);
 
 /// The body of an answer.
@@ -62,7 +62,7 @@ pub struct Outbound {
 
 impl Outbound {
     pub(super) fn new(stream: Stream, mut context: Box<Context>) -> Self {
-        // hyper does not poll a body that says it is over.
+        // Nobody polls a body that says it is over.
         if stream.is_end() && context.end == End::Open {
             context.end = End::Whole;
         }

@@ -57,8 +57,12 @@ async fn a_websocket_carries_messages_both_ways_and_closes_in_order() {
     says_back(&mut socket, "hello").await;
     let long = "x".repeat(300_000);
     says_back(&mut socket, &long).await;
-    gate.until("headgate_upstream_tunnels_open", &[("upstream", "chat")], 1.0)
-        .await;
+    gate.until(
+        "headgate_upstream_tunnels_open",
+        &[("upstream", "chat")],
+        1.0,
+    )
+    .await;
 
     socket.close(None).await.unwrap();
 
@@ -72,8 +76,12 @@ async fn a_websocket_carries_messages_both_ways_and_closes_in_order() {
         }
     });
     end.await;
-    gate.until("headgate_upstream_tunnels_open", &[("upstream", "chat")], 0.0)
-        .await;
+    gate.until(
+        "headgate_upstream_tunnels_open",
+        &[("upstream", "chat")],
+        0.0,
+    )
+    .await;
 }
 
 #[tokio::test]
