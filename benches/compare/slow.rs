@@ -29,7 +29,8 @@ const STEADY: u32 = 50;
 const PULSE: Duration = Duration::from_secs(1);
 /// Slow connections per source address, well below the number of ephemeral ports.
 const PER_SOURCE: u32 = 500;
-const SETTLE: Duration = Duration::from_secs(2);
+/// Until what a slow connection does at its beginning is over, and after the last one has gone.
+const SETTLE: Duration = Duration::from_secs(8);
 
 /// How a connection is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl Kind {
                 // SETTINGS_INITIAL_WINDOW_SIZE 0, then eight requests.
                 let mut bytes = preface(&[0, 4, 0, 0, 0, 0]);
                 for stream in 0..8_u32 {
-                    bytes.extend(frame(1, 0x5, stream * 2 + 1, &header_block("/large")));
+                    bytes.extend(frame(1, 0x5, stream * 2 + 1, &header_block("/cached")));
                 }
                 // An acknowledged PING a second shows that somebody is there.
                 (bytes, frame(6, 0, 0, &[0; 8]))

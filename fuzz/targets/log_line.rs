@@ -24,6 +24,7 @@ fuzz_target!(|data: &[u8]| {
         target,
         version: Version::HTTP_11,
         tls: None,
+        cipher: None,
         route: Some("products"),
         upstream: None,
         endpoint: None,
