@@ -76,11 +76,19 @@ impl Vary {
     }
 }
 
-/// Fields that Headgate adds on the way to the endpoint: no request shows what they will be
+/// Fields that Headgate writes on the way to the endpoint: no request shows what they will be
 /// (RFC 9440 section 2.4).
 fn is_not_shown(member: &[u8]) -> bool {
-    let names: [&[u8]; 2] = [b"client-cert", b"client-cert-chain"];
-    names.iter().any(|name| member.eq_ignore_ascii_case(name))
+    const NAMES: [&[u8]; 7] = [
+        b"client-cert",
+        b"client-cert-chain",
+        b"forwarded",
+        b"via",
+        b"x-forwarded-for",
+        b"x-real-ip",
+        b"x-request-id",
+    ];
+    NAMES.iter().any(|name| member.eq_ignore_ascii_case(name))
 }
 
 /// More nominated fields than this are not worth telling apart.
@@ -171,7 +179,13 @@ mod tests {
 
     #[test]
     fn what_no_field_shows_cannot_be_selected() {
-        for line in ["*", "accept, *", "a b", "accept, Client-Cert"] {
+        for line in [
+            "*",
+            "accept, *",
+            "a b",
+            "accept, Client-Cert",
+            "X-Forwarded-For",
+        ] {
             assert_eq!(
                 Vary::of(&map(&[("vary", line)]), &HeaderMap::new()),
                 Err(Unselectable)

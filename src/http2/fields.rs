@@ -49,6 +49,9 @@ pub fn clean_trailers(trailers: &mut HeaderMap) -> bool {
     for name in &NOT_IN_TRAILERS {
         trailers.remove(name);
     }
+    while let Some(name) = trailers.keys().find(|name| is_no_token(name)).cloned() {
+        trailers.remove(name);
+    }
     !trailers.is_empty()
 }
 
@@ -57,6 +60,12 @@ pub fn clean_trailers(trailers: &mut HeaderMap) -> bool {
 pub fn is_padded(value: &HeaderValue) -> bool {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     blank(value.as_bytes().first()) || blank(value.as_bytes().last())
+}
+
+/// Whether a name has the one byte that h2 takes and no token has (RFC 9110 section 5.6.2).
+#[must_use]
+pub fn is_no_token(name: &HeaderName) -> bool {
+    name.as_str().contains('"')
 }
 
 /// Puts the crumbs of a cookie together again (RFC 9113 section 8.2.3).

@@ -5,6 +5,7 @@
 //! everyone else that waits; so neither a slow nor a vanished client holds the others up. Invariant:
 //! an answer that is not to be shared reaches exactly the client whose request was sent.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -18,9 +19,10 @@ use crate::cache::{
     Uncacheable, Waiter,
 };
 use crate::clock;
-use crate::config::model::{CacheRule, UpstreamId};
+use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
 use crate::upstream::RequestBody;
+use crate::wire;
 
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
@@ -51,6 +53,15 @@ pub(super) async fn look_up(
         let order = Order::new(context, upstream);
         let mut answer = forward::straight(context, &order, body).await?;
         Bypass::RequestBody.annotate(answer.headers_mut());
+        return Ok(answer);
+    }
+    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
+    if context.peer.tls.as_deref().is_some_and(shows_who) {
+        // A certificate says who asks, as `Authorization` does.
+        context.cache = Some(CacheResult::Bypass);
+        let order = Order::new(context, upstream);
+        let mut answer = forward::straight(context, &order, body).await?;
+        Bypass::Authorization.annotate(answer.headers_mut());
         return Ok(answer);
     }
     let mut failures = 0;
@@ -115,7 +126,7 @@ fn find(
     let worker = &context.worker;
     let host = context.client.key_host(host);
     let request = cache::Request {
-        source: &context.view.snapshot.upstreams[upstream.0].name,
+        source: &source(context, upstream),
         method: &context.request.method,
         scheme: context.client.scheme(),
         host: host.as_bytes(),
@@ -129,6 +140,20 @@ fn find(
     worker
         .cache
         .look_up(rule, &request, now, &mut worker.scratch.borrow_mut())
+}
+
+/// Who answers: the upstream, and for a route that asks it something else than its clients asked, that
+/// route too. Such answers are nobody else's.
+fn source(context: &Context, upstream: UpstreamId) -> Cow<'_, str> {
+    let snapshot = &context.view.snapshot;
+    let name = &*snapshot.upstreams[upstream.0].name;
+    let changes = |edge: &RouteEdge| edge.rewrite.is_some() || edge.request_headers.is_some();
+    match context.route.map(|route| &snapshot.routes[route.0]) {
+        Some(route) if route.edge.as_deref().is_some_and(changes) => {
+            Cow::Owned(format!("{name}\0{}", route.name))
+        }
+        _ => Cow::Borrowed(name),
+    }
 }
 
 fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<Stream> {

@@ -212,8 +212,8 @@ fn target(head: &mut Parts, rules: PathRules) -> Result<(), Reject> {
             Err(Reject::Malformed("only OPTIONS asks for no path at all"))
         };
     }
-    if query.is_some_and(|query| query.bytes().any(|byte| byte < 0x20 || byte == 0x7f)) {
-        return Err(Reject::Malformed("the query has a control character"));
+    if query.is_some_and(|query| query.bytes().any(|byte| !(0x20..0x7f).contains(&byte))) {
+        return Err(Reject::Malformed("the query has a byte that no query has"));
     }
     match path::canonical(path, rules).map_err(Reject::Malformed)? {
         Some(path) => head.uri = with_path(path, query)?,

@@ -262,3 +262,31 @@ async fn a_route_takes_the_upgrades_that_it_names() {
         }
     }
 }
+
+#[tokio::test]
+async fn routes_that_ask_for_different_things_at_one_url_share_no_stored_answer() {
+    let origin = Origin::start("a").await.on("*", |seen| {
+        Reply::ok(seen.target.clone()).header("cache-control", "max-age=60")
+    });
+    let config = Config::new()
+        .upstream("shop", &[&origin], "")
+        .route(
+            "beta",
+            "path_prefix: /, headers: { x-beta: \"1\" }",
+            "upstream: shop, cache: {}, rewrite: { strip_prefix: /, replace_prefix: /beta }",
+        )
+        .route("shop", "path_prefix: /", "upstream: shop, cache: {}");
+    let gate = Gate::start(&config).await;
+
+    let beta = Request::get("/app.js").header("x-beta", "1");
+    let first = gate.send(&beta).await.expect(200);
+    let everybody = gate.get("/app.js").await.expect(200);
+
+    assert_eq!(
+        (first.text(), everybody.text()),
+        ("/beta/app.js", "/app.js")
+    );
+    let again = gate.send(&beta).await.expect(200);
+    assert_eq!(again.text(), "/beta/app.js");
+    assert_eq!(origin.requests("*"), 2, "each is stored, for its own route");
+}

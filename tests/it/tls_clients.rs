@@ -4,7 +4,7 @@ use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use tempfile::{TempDir, tempdir};
 
-use crate::harness::{Authority, Client, Config, Gate, Origin, Request, Speaks, TlsClient};
+use crate::harness::{Authority, Client, Config, Gate, Origin, Reply, Request, Speaks, TlsClient};
 
 const PAIR: &str = "certificates: [{ cert: shop.pem, key: shop.key }]";
 
@@ -167,6 +167,36 @@ async fn an_optional_certificate_may_be_missing_but_not_wrong_and_is_never_forge
             assert_eq!(head.all(name), [] as [&str; 0], "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_answered_to_a_certificate_is_answered_to_nobody_else() {
+    let site = Site::new();
+    let origin = Origin::start("a").await.on("/mine", |seen| {
+        let who = seen.header("client-cert").unwrap_or("nobody").to_owned();
+        Reply::ok(who).header("cache-control", "max-age=60")
+    });
+    let config = Config::cached(&[&origin]).only_listener(&listener(
+        "127.0.0.1",
+        "client_auth: { mode: optional, ca: staff-ca.pem }",
+    ));
+    let member = site.staff.issue(&["ann"], 2040);
+    let ann = site.client(Speaks {
+        shows: Some(&member),
+        ..Speaks::default()
+    });
+    let nobody = site.client(Speaks::default());
+    let Site { folder, .. } = site;
+    let gate = Gate::start_in(folder, &config).await;
+
+    let request = Request::get("/mine");
+    let mut known = ann.connect(gate.address, "shop.test").await.unwrap();
+    let told = known.send(&request).await.expect(200);
+    assert_eq!(told.text(), byte_sequence(&member.der));
+    let mut unknown = nobody.connect(gate.address, "shop.test").await.unwrap();
+    assert_eq!(unknown.send(&request).await.expect(200).text(), "nobody");
+    let again = known.send(&request).await.expect(200);
+    assert_eq!(again.text(), byte_sequence(&member.der));
 }
 
 #[tokio::test]

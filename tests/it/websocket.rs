@@ -76,6 +76,7 @@ async fn a_websocket_carries_messages_both_ways_and_closes_in_order() {
         }
     });
     end.await;
+    drop(socket);
     gate.until(
         "headgate_upstream_tunnels_open",
         &[("upstream", "chat")],

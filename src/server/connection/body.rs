@@ -74,6 +74,9 @@ impl Drop for Following {
     fn drop(&mut self) {
         if self.is_current() {
             self.conn.body_gone.set(true);
+            if let Some(waker) = self.conn.awaits_gone.take() {
+                waker.wake();
+            }
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Conn {
     pub(super) serial: Cell<u64>,
     /// Whoever was to read the body of the request in hand will read no more of it.
     pub(super) body_gone: Cell<bool>,
+    /// Who waits for that: the body may be read by another task, whose end would wake nobody here.
+    pub(super) awaits_gone: RefCell<Option<Waker>>,
 }
 
 /// What is read and written.
@@ -91,6 +93,7 @@ impl Conn {
             watch: Rc::clone(watch),
             serial: Cell::new(0),
             body_gone: Cell::new(false),
+            awaits_gone: RefCell::default(),
         })
     }
 

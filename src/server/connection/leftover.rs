@@ -49,6 +49,7 @@ pub(super) async fn finish_tunnel<B: Body<Data = Bytes> + Unpin>(conn: &Conn, mu
     let idle = conn.watch.limits().idle;
     conn.watch.closes_within(idle);
     let mut is_shut = false;
+    let mut come = conn.io.borrow().come;
     poll_fn(|cx| {
         if !is_shut {
             match conn.io.borrow_mut().guard.poll_shutdown(cx) {
@@ -64,13 +65,14 @@ pub(super) async fn finish_tunnel<B: Body<Data = Bytes> + Unpin>(conn: &Conn, mu
                 conn.watch.poll_closing(cx)
             };
         }
-        let before = conn.io.borrow().come;
+        conn.awaits_gone.replace(Some(cx.waker().clone()));
         let ended = matches!(
             Pin::new(&mut body).poll_frame(cx),
             Poll::Ready(Some(Err(_)))
         );
         let io = conn.io.borrow();
-        if io.come != before {
+        if io.come != come {
+            come = io.come;
             conn.watch.closes_within(idle);
         }
         if ended || io.fault.is_some() {
@@ -83,4 +85,6 @@ pub(super) async fn finish_tunnel<B: Body<Data = Bytes> + Unpin>(conn: &Conn, mu
         conn.watch.poll_closing(cx)
     })
     .await;
+    // Whoever still reads the client's half reads no more.
+    conn.serial.set(conn.serial.get() + 1);
 }

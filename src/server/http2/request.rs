@@ -110,6 +110,9 @@ fn values(headers: &HeaderMap) -> Result<(), Fault> {
             "a field value begins or ends with a blank",
         ));
     }
+    if headers.keys().any(fields::is_no_token) {
+        return Err(Fault::Malformed("a field name that is no token"));
+    }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let first = lengths.next();
     if first.is_some_and(HeaderValue::is_empty) || lengths.next().is_some() {

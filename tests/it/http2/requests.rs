@@ -76,6 +76,7 @@ are_refused! {
     s8_2_an_upper_case_name_is_malformed: End::Connection, with("X-Upper", "1");
     s8_2_1_a_colon_in_a_name_is_malformed: End::Connection, with("x-a: b\r\ny", "1");
     s8_2_1_a_blank_in_a_name_is_malformed: End::Connection, with("x a", "1");
+    s8_2_1_a_quote_in_a_name_is_malformed: End::Status(400), with("x\"a", "1");
     s8_2_1_a_name_of_nothing_is_malformed: End::Connection, with("", "1");
     s8_2_1_a_line_break_in_a_value_is_malformed: End::Connection, with("x-a", "1\r\nx-b: 2");
     s8_2_1_a_line_feed_in_a_value_is_malformed: End::Connection, with("x-a", "1\nx-b: 2");
@@ -126,6 +127,7 @@ are_refused! {
     s8_3_1_another_scheme_is_refused: End::Status(400), instead(":scheme", "gopher");
     s8_3_1_a_line_break_in_the_method_is_malformed: End::Connection, instead(":method", "GET / HTTP/1.1\r\nx: y");
     s8_3_1_a_blank_in_the_path_is_malformed: End::Reset, instead(":path", "/bad HTTP/1.1\r\nx: y");
+    s8_3_1_a_byte_above_ascii_in_the_query_is_malformed: End::Status(400), instead(":path", "/bad?\u{e9}");
     s8_3_1_a_line_break_in_the_authority_is_malformed: End::Reset, instead(":authority", "shop.test\r\nx: y");
     s8_1_1_a_signed_content_length_is_malformed: End::Reset, with("content-length", "+0");
     s8_1_1_a_list_of_content_lengths_is_malformed: End::Reset, with("content-length", "0, 0");
