@@ -46,6 +46,12 @@ const X: &[&str] = &[
     "x-envoy-original-path",
     "x-envoy-original-host",
     "x-envoy-peer-",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-webauth-",
+    "x-tls-client-",
+    "x-vercel-",
+    "x-nf-client-connection-ip",
 ];
 const C: &[&str] = &[
     "client-ip",
@@ -62,6 +68,7 @@ const F: &[&str] = &[
     "forwarded-host",
     "fastly-client-ip",
     "fastly-ssl",
+    "fly-client-ip",
     "front-end-https",
 ];
 const P: &[&str] = &[
