@@ -49,20 +49,12 @@ pub(super) async fn look_up(
     }
     if context.request.method.is_safe() && !body.is_end_stream() {
         // Over HTTP/2 no field need say that a body follows.
-        context.cache = Some(CacheResult::Bypass);
-        let order = Order::new(context, upstream);
-        let mut answer = forward::straight(context, &order, body).await?;
-        Bypass::RequestBody.annotate(answer.headers_mut());
-        return Ok(answer);
+        return pass_by(context, upstream, body, Bypass::RequestBody).await;
     }
     let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
     if context.peer.tls.as_deref().is_some_and(shows_who) {
         // A certificate says who asks, as `Authorization` does.
-        context.cache = Some(CacheResult::Bypass);
-        let order = Order::new(context, upstream);
-        let mut answer = forward::straight(context, &order, body).await?;
-        Bypass::Authorization.annotate(answer.headers_mut());
-        return Ok(answer);
+        return pass_by(context, upstream, body, Bypass::Authorization).await;
     }
     let mut failures = 0;
     let mut alone = Refusal {
@@ -78,13 +70,7 @@ pub(super) async fn look_up(
         let (waiter, lead) = match find(context, rule, host, upstream, now) {
             Lookup::Hit(hit) => return Ok(hit_answer(context, hit, now)),
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
-            Lookup::Bypass(why) => {
-                context.cache = Some(CacheResult::Bypass);
-                let order = Order::new(context, upstream);
-                let mut answer = forward::straight(context, &order, body).await?;
-                why.annotate(answer.headers_mut());
-                return Ok(answer);
-            }
+            Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
             Lookup::Wait(waiter) => (waiter, None),
             Lookup::Fill(permit) => {
                 let waiter = permit.waiter();
@@ -113,6 +99,20 @@ pub(super) async fn look_up(
     let order = Order::new(context, upstream);
     let mut answer = forward::straight(context, &order, body).await?;
     alone.annotate(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Sends a request past the cache, and says why.
+async fn pass_by(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+    why: Bypass,
+) -> Result<Response<Stream>, Reject> {
+    context.cache = Some(CacheResult::Bypass);
+    let order = Order::new(context, upstream);
+    let mut answer = forward::straight(context, &order, body).await?;
+    why.annotate(answer.headers_mut());
     Ok(answer)
 }
 
