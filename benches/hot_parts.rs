@@ -12,7 +12,6 @@
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use headgate::balancer::{Member, Pool, Registry};
@@ -100,8 +99,8 @@ fn cache_hit(criterion: &mut Criterion) {
         memory: ByteSize(64 << 20),
         max_object: ByteSize(1 << 20),
     };
-    let cache = Cache::new(&store);
-    let rule = CacheRule { default_ttl: None };
+    let cache = Cache::new(&store, headgate::clock::Clock::default());
+    let rule = Arc::new(CacheRule::default());
     let mut asked = HeaderMap::new();
     asked.insert("host", HeaderValue::from_static("shop.example"));
     asked.insert("accept", HeaderValue::from_static("*/*"));
@@ -112,6 +111,7 @@ fn cache_hit(criterion: &mut Criterion) {
         host: b"shop.example",
         path_and_query: "/products/1",
         headers: &asked,
+        sticky_cookie: None,
     };
     let mut scratch = Vec::new();
     let Lookup::Fill(permit) = cache.look_up(&rule, &request, Instant::now(), &mut scratch) else {
@@ -127,9 +127,8 @@ fn cache_hit(criterion: &mut Criterion) {
     ] {
         head.insert(name, HeaderValue::from_static(value));
     }
-    let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
-    let Started::Filling(mut filler) = permit.start(StatusCode::OK, &head, Some(1024), now, wall)
-    else {
+    let now = Instant::now();
+    let Started::Filling(mut filler) = permit.start(StatusCode::OK, &head, Some(1024)) else {
         unreachable!("the answer may be stored")
     };
     runtime

@@ -21,8 +21,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::config::model::{Config, ListenAddress};
 use crate::config::{self, Loaded};
 use crate::health::Prober;
@@ -47,6 +49,10 @@ pub struct Options {
     pub access_log: Option<config::model::AccessLog>,
     /// Is told the addresses once everything listens.
     pub ready: Option<OnReady>,
+    /// What the cache measures ages by; the present by default.
+    pub clock: Clock,
+    /// Stops it as SIGTERM does, when something is sent or the sender is dropped.
+    pub stop: Option<oneshot::Receiver<()>>,
 }
 
 /// Is told where everything listens.
@@ -112,6 +118,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     let workers = config.workers.get();
     let live = Live::new(
         &config.cache,
+        options.clock,
         workers,
         random_key()?,
         net::tls::Shared::new()?,
@@ -157,7 +164,10 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
                 log.reopen();
             }
         };
-        signals.obey_until_stop(state.reloader(), reopen).await;
+        tokio::select! {
+            () = signals.obey_until_stop(state.reloader(), reopen) => {}
+            () = told(options.stop) => {}
+        }
         state.set_ready(false);
         listeners::remove_files(&slots);
         drain(
@@ -177,6 +187,15 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         tracing::warn!("the access log could not be written out");
     }
     outcome
+}
+
+/// Resolves when the caller wants it to stop.
+async fn told(stop: Option<oneshot::Receiver<()>>) {
+    match stop {
+        // Dropped or used, it says the same.
+        Some(stop) => drop(stop.await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Addresses as a list in one field of a log line.

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
+use super::control::MaxStale;
 use super::freshness::Freshness;
 use super::purge::Generation;
 use super::status::{Verdict, stamp};
@@ -56,6 +57,18 @@ impl Entry {
     }
 }
 
+/// How long a cache serves what it has while the origin cannot be reached and nobody said how long.
+const DISCONNECTED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a fetch brought no answer that is worth passing on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No endpoint took the request.
+    Unreachable,
+    /// One took it, and failed, was too late or answered with a server error.
+    Failed,
+}
+
 /// How old an answer is, and how old it may become.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ageing {
@@ -85,6 +98,65 @@ impl Ageing {
     /// Freshness left.
     pub(super) fn left(&self, now: Instant) -> Duration {
         self.fresh_until.saturating_duration_since(now)
+    }
+
+    /// Freshness left in seconds; below zero, for how long it has been stale.
+    pub(super) fn ttl(&self, now: Instant) -> i64 {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        match self.staleness(now) {
+            Duration::ZERO => seconds(self.left(now)),
+            stale => seconds(stale).saturating_neg(),
+        }
+    }
+
+    /// For how long the answer has been stale.
+    fn staleness(&self, now: Instant) -> Duration {
+        self.current(now).saturating_sub(self.freshness.lifetime)
+    }
+
+    /// Whether anything forbids to serve it stale (RFC 9111 section 4.2.4).
+    fn may_be_stale(&self) -> bool {
+        !self.freshness.never_stale && !self.freshness.always_validated
+    }
+
+    /// Whether a request that takes stale answers may have it (section 5.2.1.2).
+    pub(super) fn is_tolerated(&self, now: Instant, tolerance: MaxStale) -> bool {
+        self.may_be_stale()
+            && match tolerance {
+                MaxStale::Any => true,
+                MaxStale::Of(most) => self.staleness(now) <= most,
+            }
+    }
+
+    /// Whether it may be served while it is fetched anew (RFC 5861 section 3).
+    pub(super) fn may_serve_while_revalidating(&self, now: Instant) -> bool {
+        self.may_be_stale() && self.staleness(now) < self.freshness.stale_while_revalidate
+    }
+
+    /// Whether it may be served because the origin failed (RFC 5861 section 4). A cache that cannot reach
+    /// it may even when nobody has said so (RFC 9111 section 4.2.4).
+    pub(super) fn may_serve_on(
+        &self,
+        failure: Failure,
+        now: Instant,
+        asked: Option<Duration>,
+    ) -> bool {
+        let unsaid = match failure {
+            Failure::Unreachable => DISCONNECTED,
+            Failure::Failed => Duration::ZERO,
+        };
+        let stated = self.freshness.stale_if_error.into_iter().chain(asked).max();
+        self.may_be_stale() && self.staleness(now) < stated.unwrap_or(unsaid)
+    }
+
+    /// Whether a reload need not ask (RFC 8246).
+    pub(super) fn is_immutable(&self) -> bool {
+        self.freshness.immutable
+    }
+
+    /// Whether requests of any user may have it (RFC 9111 section 3.5).
+    pub(super) fn is_for_all(&self) -> bool {
+        self.freshness.is_for_all
     }
 
     /// Whether others than the one who fetched it may have it.
@@ -117,14 +189,16 @@ impl Head {
         fields + 5 * 128 + ALLOCATION_OVERHEAD
     }
 
-    /// Copies a head. `reservation` is its `charge`.
+    /// Copies a head without the fields that are `hidden`. `reservation` is its `charge`.
     pub(super) fn copy(
         status: StatusCode,
         headers: &HeaderMap,
+        hidden: &[HeaderName],
         wall: SystemTime,
         reservation: Reservation,
     ) -> Self {
-        let is_kept = |name: &HeaderName| !is_per_connection(headers, name);
+        let is_kept =
+            |name: &HeaderName| !is_per_connection(headers, name) && !hidden.contains(name);
         let kept = || headers.iter().filter(|(name, _)| is_kept(name));
         let parts: Vec<&[u8]> = kept().map(|(_, value)| value.as_bytes()).collect();
         let mut values = counted(&parts, reservation);
@@ -205,7 +279,13 @@ fn is_per_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     ALWAYS.contains(name)
         || matches!(
             name.as_str(),
-            "keep-alive" | "proxy-connection" | "proxy-authentication-info"
+            "keep-alive"
+                | "proxy-connection"
+                | "proxy-authentication-info"
+                | "proxy-authorization"
+                // For this cache alone.
+                | "headgate-cache-control"
+                | "surrogate-control"
         )
         || headers.get_all(CONNECTION).iter().any(|line| {
             let mut options = line.as_bytes().split(|byte| *byte == b',');
@@ -305,7 +385,7 @@ impl Hit {
     pub fn into_parts(self, now: Instant) -> (StatusCode, HeaderMap, HitBody) {
         let age = Some(self.age(now).as_secs());
         let verdict = Verdict::Hit {
-            ttl: self.entry.age.left(now).as_secs(),
+            ttl: self.entry.age.ttl(now),
         };
         let head = &self.entry.head;
         if self.is_held {
@@ -345,6 +425,7 @@ mod tests {
         Head::copy(
             StatusCode::OK,
             &headers,
+            &[],
             SystemTime::UNIX_EPOCH,
             reservation,
         )
@@ -434,6 +515,7 @@ mod tests {
         let head = Head::copy(
             StatusCode::OK,
             &headers,
+            &[],
             SystemTime::UNIX_EPOCH,
             reservation,
         );

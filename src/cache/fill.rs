@@ -10,13 +10,14 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use http::HeaderMap;
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::entry::{Ageing, Entry, Head, HitBody};
 use super::flight::Abandoned;
 use super::permit::Flying;
 use super::status::Uncacheable;
+use super::store::Whose;
 use super::vary::Vary;
 
 /// Takes the body of a storable answer.
@@ -146,9 +147,13 @@ impl Filler {
         if reason == Uncacheable::TooLarge
             && let Some(reservation) = self.slot.take()
         {
-            cache
-                .store
-                .mark(flight.url(), flight.generation, Instant::now(), reservation);
+            cache.store.mark(
+                flight.url(),
+                Whose::Anyone,
+                flight.generation,
+                cache.clock.now(),
+                reservation,
+            );
         }
         cache.flights.close(flight);
         flight.narrow();
@@ -200,6 +205,8 @@ fn length_of(segments: &[Bytes]) -> usize {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) head: Arc<Head>,
+    /// Fields for the leader alone.
+    pub(super) own_fields: HeaderMap,
     pub(super) vary: Vary,
     pub(super) age: Ageing,
     pub(super) head_charge: usize,

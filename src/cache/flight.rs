@@ -143,7 +143,7 @@ pub(super) enum Phase {
     Ready {
         entry: Arc<Entry>,
         shared: Result<(), Uncacheable>,
-        validated: bool,
+        came: Came,
     },
     /// The answer is its leader's alone.
     Refused(Refusal),
@@ -151,10 +151,23 @@ pub(super) enum Phase {
     Failed,
 }
 
+/// Why a flight ends with an answer that is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// An earlier flight had brought it.
+    Found,
+    /// The origin said that it holds.
+    Validated,
+    /// The origin failed, with this status if it had one; the answer is stale.
+    Fallback(Option<u16>),
+}
+
 /// An answer that is coming in.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) head: Arc<Head>,
+    /// Fields for the leader alone.
+    pub(super) own: HeaderMap,
     pub(super) vary: Vary,
     pub(super) age: Ageing,
     pub(super) length: Option<u64>,

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! look_up -> Hit            a stored answer, whole             entry, store
+//!            Stale          the same, to be fetched anew behind it
 //!            Wait(Waiter)   someone is fetching it already     flight, reader
 //!            Fill(Permit)   fetch it, for all who wait         permit, fill
 //!            Bypass(why)    go to the origin, store nothing    status
@@ -13,13 +14,14 @@
 //!
 //! One `Cache` is shared by all workers. A hit takes no lock, builds its key in the caller's
 //! buffer, and costs one look-up in the store and two loads of a generation. What may be stored
-//! and for how long is decided in `freshness`, by whom it may be used in `vary` and `conditional`.
+//! and for how long is decided in `freshness`, by what an answer says in `targeted` and `control`, by whom it may be used in `vary` and `conditional`.
 //! Invariants: bytes are bounded by `budget` alone; what was fetched before a purge is never served
 //! to a request that comes after it (`purge`).
 
 mod budget;
 mod conditional;
 mod control;
+mod cookies;
 mod entry;
 mod fill;
 mod flight;
@@ -30,6 +32,7 @@ mod purge;
 mod reader;
 mod status;
 mod store;
+mod targeted;
 mod vary;
 
 #[cfg(test)]
@@ -41,17 +44,21 @@ use ahash::RandomState;
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::config::model::{CacheRule, CacheStore};
 
 use budget::{Budget, Reservation};
+use control::MaxStale;
 use control::RequestControl;
 use entry::{Ageing, Entry};
-use flight::{Boarded, Flights, Phase};
+use flight::{Boarded, Came, Flights, Phase};
+use freshness::Personal;
 use permit::Flying;
 use purge::Generations;
+use reader::Role;
 use store::{Slot, Store};
 
-pub use entry::{Hit, HitBody};
+pub use entry::{Failure, Hit, HitBody};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use permit::{Permit, Revalidated, Started};
@@ -66,6 +73,7 @@ pub struct Cache {
     generations: Generations,
     budget: Arc<Budget>,
     hasher: RandomState,
+    clock: Clock,
     max_object: u64,
 }
 
@@ -84,6 +92,8 @@ pub struct Request<'a> {
     pub path_and_query: &'a str,
     /// The client's fields.
     pub headers: &'a HeaderMap,
+    /// The cookie that Headgate itself sets for this route; it says nothing of the user.
+    pub sticky_cookie: Option<&'a str>,
 }
 
 /// What to do with a request.
@@ -91,6 +101,9 @@ pub struct Request<'a> {
 pub enum Lookup {
     /// Answer it from the store.
     Hit(Hit),
+    /// Answer it from the store, and fetch anew for those who come later; without a permit somebody
+    /// does already (RFC 5861 section 3).
+    Stale(Hit, Option<Permit>),
     /// Wait for another request's fetch.
     Wait(Waiter),
     /// Fetch, for this request and all that wait.
@@ -116,7 +129,7 @@ pub struct Stats {
 
 impl Cache {
     /// An empty cache within the bounds of the config.
-    pub fn new(config: &CacheStore) -> Arc<Self> {
+    pub fn new(config: &CacheStore, clock: Clock) -> Arc<Self> {
         let CacheStore { memory, max_object } = config;
         let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
         let hasher = RandomState::new();
@@ -126,20 +139,26 @@ impl Cache {
             generations: Generations::new(),
             budget: Budget::new(limit),
             hasher,
+            clock,
             max_object: max_object.0,
         })
     }
 
-    /// Finds out what to do with a request on a caching route. `scratch` is the caller's, to be
-    /// used again; what it holds does not matter.
+    /// What ages are measured by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Finds out what to do with a request on a caching route, at an instant of `clock`. `scratch` is
+    /// the caller's, to be used again; what it holds does not matter.
     pub fn look_up(
         self: &Arc<Self>,
-        rule: &CacheRule,
+        rule: &Arc<CacheRule>,
         request: &Request<'_>,
         now: Instant,
         scratch: &mut Vec<u8>,
     ) -> Lookup {
-        let asked = match Asked::read(request, now) {
+        let asked = match Asked::read(rule, request, now) {
             Ok(asked) => asked,
             Err(bypass) => return Lookup::Bypass(bypass),
         };
@@ -157,21 +176,39 @@ impl Cache {
             stale: None,
             forward: Forward::UriMiss,
         };
+        let mut serves_stale = false;
         if let Some(slot) = &slot {
             if let Some(entry) = slot.select(request.headers, &self.generations) {
+                if asked.is_personal() && !entry.age.is_for_all() {
+                    // Whether it would do for this user is for the origin to say.
+                    return Lookup::Bypass(Bypass::Authorization);
+                }
                 let is_fresh = entry.is_fresh(now);
-                if is_fresh && asked.accepts(&entry.age) {
+                if asked.is_answered_by(&entry.age, is_fresh) {
                     return Lookup::Hit(asked.hit(Arc::clone(entry), request));
                 }
+                serves_stale = !asked.control.demands()
+                    && !is_fresh
+                    && entry.age.may_serve_while_revalidating(now);
                 found.forward = if is_fresh {
                     Forward::Request
                 } else {
                     Forward::Stale
                 };
-                found.stale = Some(entry).filter(|entry| entry.has_validator());
+                found.stale = Some(entry);
             } else if slot.varies_by(&self.generations).is_some() {
                 found.forward = Forward::VaryMiss;
             }
+        }
+        if let Some(entry) = found.stale.filter(|_| serves_stale) {
+            let hit = asked.hit(Arc::clone(entry), request);
+            // A fetch asks for the whole answer, which `HEAD` does not; the next `GET` will.
+            let asks = *request.method == Method::GET && !asked.control.only_if_cached;
+            let fetch = asks.then(|| self.miss(rule, request, &asked, &found, scratch));
+            return match fetch {
+                Some(Lookup::Fill(permit)) => Lookup::Stale(hit, Some(permit)),
+                _ => Lookup::Stale(hit, None),
+            };
         }
         if asked.control.only_if_cached {
             return Lookup::Unsatisfiable;
@@ -181,7 +218,7 @@ impl Cache {
         }
         if slot
             .as_ref()
-            .is_some_and(|slot| slot.is_marked(now, &self.generations))
+            .is_some_and(|slot| slot.is_marked(asked.is_personal(), now, &self.generations))
         {
             return Lookup::Bypass(Bypass::Uncacheable);
         }
@@ -226,7 +263,7 @@ impl Cache {
     /// Boards the flight for a request that nothing stored answers, or starts it.
     fn miss(
         self: &Arc<Self>,
-        rule: &CacheRule,
+        rule: &Arc<CacheRule>,
         request: &Request<'_>,
         asked: &Asked,
         found: &Found<'_>,
@@ -240,6 +277,10 @@ impl Cache {
             .and_then(|slot| slot.varies_by(&self.generations))
         {
             vary.extend_key(request.headers, scratch);
+        }
+        if asked.is_personal() {
+            // Those who need not know what a user is told do not wait for it.
+            scratch.extend_from_slice(b"\0user");
         }
         let may_ride = found.stale.is_none_or(|entry| entry.age.is_reusable());
         // Twice: a flight may tell by what its answer varies, and then its variant has a key.
@@ -255,7 +296,13 @@ impl Cache {
                 }
                 Boarded::Rider(ticket) => {
                     let headers = Arc::new(request.headers.clone());
-                    return Lookup::Wait(Waiter::new(ticket, headers, found.forward, false));
+                    let role = Role {
+                        leads: false,
+                        is_personal: asked.is_personal(),
+                        takes_stale: !asked.control.demands(),
+                    };
+                    let clock = self.clock.clone();
+                    return Lookup::Wait(Waiter::new(ticket, headers, found.forward, role, clock));
                 }
                 Boarded::Occupied => return Lookup::Bypass(Bypass::Revalidating),
                 Boarded::Varies(vary) => {
@@ -270,7 +317,7 @@ impl Cache {
     fn lead(
         self: &Arc<Self>,
         flying: Flying,
-        rule: &CacheRule,
+        rule: &Arc<CacheRule>,
         request: &Request<'_>,
         asked: &Asked,
         found: &Found<'_>,
@@ -280,14 +327,15 @@ impl Cache {
         if let Some(slot) = self.store.find(flying.flight.url())
             && let Some(entry) = slot.select(request.headers, &self.generations)
             && entry.is_fresh(asked.now)
-            && asked.accepts(&entry.age)
+            && asked.is_answered_by(&entry.age, true)
+            && (!asked.is_personal() || entry.age.is_for_all())
         {
             let entry = Arc::clone(entry);
             let shared = Ok(());
             flying.land(Phase::Ready {
                 entry: Arc::clone(&entry),
                 shared,
-                validated: false,
+                came: Came::Found,
             });
             return Lookup::Hit(asked.hit(entry, request));
         }
@@ -295,14 +343,16 @@ impl Cache {
         let Some(reservation) = self.reserve(room) else {
             return Lookup::Bypass(Bypass::Memory);
         };
-        let CacheRule { default_ttl } = rule;
+        let fallback = found.stale.filter(|_| !asked.control.demands());
         Lookup::Fill(Permit {
             flying,
             request: Arc::new(request.headers.clone()),
-            stale: found.stale.cloned(),
+            stale: found.stale.filter(|entry| entry.has_validator()).cloned(),
             forward: found.forward,
             requested: asked.now,
-            default_ttl: *default_ttl,
+            rule: Arc::clone(rule),
+            personal: asked.personal,
+            fallback: fallback.map(|entry| (Arc::clone(entry), asked.control.stale_if_error)),
             reservation,
         })
     }
@@ -326,7 +376,7 @@ struct Found<'a> {
     /// Where the URL begins in the key.
     url: usize,
     slot: Option<&'a Slot>,
-    /// To be validated.
+    /// To be validated, or to be served should the origin fail.
     stale: Option<&'a Arc<Entry>>,
     forward: Forward,
 }
@@ -336,25 +386,31 @@ struct Asked {
     now: Instant,
     control: RequestControl,
     is_conditional: bool,
+    personal: Option<Personal>,
 }
 
 impl Asked {
     /// One pass over the fields, since every hit pays for it.
-    fn read(request: &Request<'_>, now: Instant) -> Result<Self, Bypass> {
+    fn read(rule: &CacheRule, request: &Request<'_>, now: Instant) -> Result<Self, Bypass> {
         if !matches!(*request.method, Method::GET | Method::HEAD) {
             return Err(Bypass::Method);
         }
         let mut has_control = false;
         let mut is_conditional = false;
+        let mut personal = None;
         for (name, value) in request.headers {
             match name.as_str() {
                 "range" => return Err(Bypass::Range),
-                "authorization" => return Err(Bypass::Authorization),
+                "authorization" => personal = Some(Personal::Authorization),
+                "cookie" if personal.is_none() => {
+                    let ours = request.sticky_cookie;
+                    personal = cookies::name_a_user(rule, ours, value).then_some(Personal::Cookie);
+                }
                 "if-match" | "if-unmodified-since" => return Err(Bypass::Precondition),
                 "upgrade" => return Err(Bypass::Upgrade),
                 "transfer-encoding" => return Err(Bypass::RequestBody),
                 "content-length" if value.as_bytes() != b"0" => return Err(Bypass::RequestBody),
-                "cache-control" | "pragma" => has_control = true,
+                "cache-control" | "pragma" => has_control = rule.obeys_requests,
                 "if-none-match" | "if-modified-since" => is_conditional = true,
                 _ => {}
             }
@@ -371,20 +427,40 @@ impl Asked {
             now,
             control,
             is_conditional,
+            personal,
         })
     }
 
-    /// Whether a fresh answer of this age is good enough (RFC 9111 section 5.2.1).
-    fn accepts(&self, age: &Ageing) -> bool {
+    /// Whether the request may be one user's, so that it is answered only with what is for all.
+    /// Cookies do not make it so: of an answer that does not vary by them, the origin says that they do
+    /// not matter.
+    fn is_personal(&self) -> bool {
+        self.personal == Some(Personal::Authorization)
+    }
+
+    /// Whether an answer of this age is good enough (RFC 9111 section 5.2.1).
+    fn is_answered_by(&self, age: &Ageing, is_fresh: bool) -> bool {
         let RequestControl {
             no_store: _,
             no_cache,
             only_if_cached: _,
             max_age,
             min_fresh,
+            max_stale,
+            stale_if_error: _,
         } = self.control;
+        let is_usable = is_fresh
+            || max_stale.is_some_and(|tolerance: MaxStale| age.is_tolerated(self.now, tolerance));
+        // A reload says `max-age=0`, which an answer that does not change need not heed (RFC 8246).
+        let is_reload = max_age.is_some_and(|most| most.is_zero());
+        let is_young = match max_age {
+            Some(_) if is_reload => is_fresh && age.is_immutable(),
+            Some(most) => age.current(self.now) <= most,
+            None => true,
+        };
         !no_cache
-            && max_age.is_none_or(|most| !most.is_zero() && age.current(self.now) <= most)
+            && is_usable
+            && is_young
             && min_fresh.is_none_or(|least| age.left(self.now) >= least)
     }
 

@@ -8,21 +8,23 @@
 //! finds neither.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
+
+use crate::config::model::CacheRule;
 
 use super::Cache;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
-use super::entry::{Ageing, Entry, Head};
+use super::entry::{Ageing, Entry, Failure, Head};
 use super::fill::{Filler, Plan};
-use super::flight::{Arrival, Ended, Flight, Growing, Phase};
-use super::freshness::{Freshness, Times, judge};
-use super::reader::Waiter;
+use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
+use super::freshness::{Personal, Storable, Times, judge};
+use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
-use super::store::Slot;
+use super::store::{Slot, Whose};
 use super::vary::Vary;
 
 /// A flight that fails when this is dropped before it landed.
@@ -60,9 +62,13 @@ impl Flying {
     fn refuse(self, refusal: Refusal, mark: Option<(Instant, Reservation)>) {
         if let Some((now, reservation)) = mark {
             let generation = self.flight.generation;
+            let whose = match refusal.reason {
+                Uncacheable::Authorization | Uncacheable::Cookie => Whose::Users,
+                _ => Whose::Anyone,
+            };
             self.cache
                 .store
-                .mark(self.flight.url(), generation, now, reservation);
+                .mark(self.flight.url(), whose, generation, now, reservation);
         }
         self.land(Phase::Refused(refusal));
     }
@@ -85,7 +91,11 @@ pub struct Permit {
     pub(super) stale: Option<Arc<Entry>>,
     pub(super) forward: Forward,
     pub(super) requested: Instant,
-    pub(super) default_ttl: Option<Duration>,
+    pub(super) rule: Arc<CacheRule>,
+    /// Whose the answer may be.
+    pub(super) personal: Option<Personal>,
+    /// A stale answer, should the origin fail; and for how long its client takes one by itself.
+    pub(super) fallback: Option<(Arc<Entry>, Option<Duration>)>,
     /// For the slot, whose part is split off, and for the flight itself.
     pub(super) reservation: Reservation,
 }
@@ -101,6 +111,8 @@ pub enum Started {
     Filling(Filler),
     /// Give it to the client that caused the fetch and to nobody else.
     Uncacheable(Refusal),
+    /// Drop it: everyone has the stale answer instead.
+    FellBack,
 }
 
 /// What became of the origin's `304`.
@@ -135,7 +147,35 @@ impl Permit {
     /// before `start`.
     pub fn waiter(&self) -> Waiter {
         let ticket = self.flying.flight.ticket();
-        Waiter::new(ticket, Arc::clone(&self.request), self.forward, true)
+        let role = Role {
+            leads: true,
+            is_personal: self.personal.is_some(),
+            takes_stale: true,
+        };
+        let clock = self.flying.cache.clock.clone();
+        Waiter::new(ticket, Arc::clone(&self.request), self.forward, role, clock)
+    }
+
+    /// The origin failed: everyone who takes it gets the stale answer, where one may be served.
+    ///
+    /// # Errors
+    /// The permit, when there is none; dropping it fails the flight.
+    pub fn fall_back(mut self, failure: Failure, status: Option<StatusCode>) -> Result<(), Self> {
+        let now = self.flying.cache.clock.now();
+        match self.fallback.take() {
+            Some((entry, asked))
+                if entry.age.may_serve_on(failure, now, asked)
+                    && self.flying.cache.generations.is_current(&entry.generation) =>
+            {
+                self.flying.land(Phase::Ready {
+                    entry,
+                    shared: Ok(()),
+                    came: Came::Fallback(status.map(|status| status.as_u16())),
+                });
+                Ok(())
+            }
+            _ => Err(self),
+        }
     }
 
     /// The origin's answer has begun. `content_length` is the body's, when it is known.
@@ -144,14 +184,14 @@ impl Permit {
         status: StatusCode,
         headers: &HeaderMap,
         content_length: Option<u64>,
-        now: Instant,
-        wall_now: SystemTime,
     ) -> Started {
-        let times = Times {
-            requested: self.requested,
-            received: now,
-            wall: wall_now,
-        };
+        if status.is_server_error() {
+            self = match self.fall_back(Failure::Failed, Some(status)) {
+                Ok(()) => return Started::FellBack,
+                Err(permit) => permit,
+            };
+        }
+        let times = self.times();
         let plan = match self.plan(status, headers, content_length, &times) {
             Ok(plan) => plan,
             Err(reason) => {
@@ -163,7 +203,7 @@ impl Permit {
                 // none of them says anything about the next answer.
                 let is_lasting = !matches!(reason, Uncacheable::Memory | Uncacheable::Status)
                     && !status.is_server_error();
-                let mark = is_lasting.then(|| (now, self.slot_reservation()));
+                let mark = is_lasting.then(|| (times.received, self.slot_reservation()));
                 self.flying.refuse(refusal, mark);
                 return Started::Uncacheable(refusal);
             }
@@ -171,6 +211,7 @@ impl Permit {
         let slot = self.slot_reservation();
         self.flying.flight.enter(Phase::Arriving(Box::new(Arrival {
             head: Arc::clone(&plan.head),
+            own: plan.own_fields.clone(),
             vary: plan.vary.clone(),
             age: plan.age,
             length: content_length,
@@ -186,23 +227,14 @@ impl Permit {
     }
 
     /// The origin says that the stale answer holds (RFC 9111 section 4.3.4): freshens it.
-    pub fn complete_not_modified(
-        mut self,
-        headers: &HeaderMap,
-        now: Instant,
-        wall_now: SystemTime,
-    ) -> Revalidated {
+    pub fn complete_not_modified(mut self, headers: &HeaderMap) -> Revalidated {
         let Some(stored) = self.stale.take() else {
             return Revalidated::Mismatch(self);
         };
         if !conditional::confirms(headers, &stored.head.headers) {
             return Revalidated::Mismatch(self);
         }
-        let times = Times {
-            requested: self.requested,
-            received: now,
-            wall: wall_now,
-        };
+        let times = self.times();
         let merged = conditional::merged(&stored.head.headers, headers);
         let (entry, shared) = match self.freshened(&stored, &merged, &times) {
             Some((entry, Ok(()))) => {
@@ -229,7 +261,7 @@ impl Permit {
         self.flying.land(Phase::Ready {
             entry,
             shared,
-            validated: true,
+            came: Came::Validated,
         });
         Revalidated::Confirmed
     }
@@ -243,21 +275,20 @@ impl Permit {
     ) -> Option<(Entry, Result<(), Uncacheable>)> {
         let status = stored.head.status;
         let vary = Vary::of(merged, &self.request);
-        let judged = judge(status, merged, self.default_ttl, times).and_then(|freshness| {
-            vary.map(|v| (freshness, v))
-                .map_err(|_any| Uncacheable::Vary)
-        });
-        let (freshness, vary, shared) = match judged {
-            Ok((freshness, vary)) => (freshness, vary, Ok(())),
-            Err(reason) => (Freshness::NONE, Vary::default(), Err(reason)),
+        let judged = judge(status, merged, &self.rule, self.personal, times)
+            .and_then(|kept| vary.map(|v| (kept, v)).map_err(|_any| Uncacheable::Vary));
+        let (kept, vary, shared) = match judged {
+            Ok((kept, vary)) => (kept, vary, Ok(())),
+            Err(reason) => (Storable::NONE, Vary::default(), Err(reason)),
         };
+        let Storable { freshness, hidden } = kept;
         let head_charge = Head::charge(merged);
         let mut room = self
             .flying
             .cache
             .reserve(head_charge + vary.charge() + Entry::OVERHEAD)?;
         let charge = room.bytes() + stored.body.charge();
-        let head = Head::copy(status, merged, times.wall, room.split(head_charge));
+        let head = Head::copy(status, merged, &hidden, times.wall, room.split(head_charge));
         let entry = Entry {
             head,
             body: stored.body.clone(),
@@ -278,7 +309,8 @@ impl Permit {
         times: &Times,
     ) -> Result<Plan, Uncacheable> {
         let cache = &self.flying.cache;
-        let freshness = judge(status, headers, self.default_ttl, times)?;
+        let Storable { freshness, hidden } =
+            judge(status, headers, &self.rule, self.personal, times)?;
         let vary = Vary::of(headers, &self.request).map_err(|_any| Uncacheable::Vary)?;
         if content_length.is_some_and(|length| length > cache.max_object) {
             return Err(Uncacheable::TooLarge);
@@ -291,10 +323,12 @@ impl Permit {
             .reserve(prepaid.saturating_add(own))
             .ok_or(Uncacheable::Memory)?;
         let mut own = room.split(own);
-        let head = Head::copy(status, headers, times.wall, own.split(head_charge));
+        let head = Head::copy(status, headers, &hidden, times.wall, own.split(head_charge));
+        let own_fields = of(headers, &hidden);
         let age = Ageing::new(times.received, freshness);
         Ok(Plan {
             head: Arc::new(head),
+            own_fields,
             vary,
             age,
             head_charge,
@@ -303,8 +337,29 @@ impl Permit {
         })
     }
 
+    /// When this fetch happened, as of now.
+    fn times(&self) -> Times {
+        let clock = &self.flying.cache.clock;
+        Times {
+            requested: self.requested,
+            received: clock.now(),
+            wall: clock.wall(),
+        }
+    }
+
     fn slot_reservation(&mut self) -> Reservation {
         self.reservation
             .split(Slot::OVERHEAD + self.flying.flight.url().len())
     }
+}
+
+/// The fields of an answer that are for its leader alone.
+fn of(headers: &HeaderMap, hidden: &[HeaderName]) -> HeaderMap {
+    let mut own = HeaderMap::new();
+    for name in hidden {
+        for value in headers.get_all(name) {
+            own.append(name.clone(), value.clone());
+        }
+    }
+    own
 }

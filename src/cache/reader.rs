@@ -15,9 +15,11 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::clock::Clock;
+
 use super::entry::{Ageing, Head, HitBody};
-use super::flight::{Ended, Phase, Ticket};
-use super::status::{Forward, Refusal, Verdict};
+use super::flight::{Came, Ended, Phase, Ticket};
+use super::status::{Forward, Refusal, Uncacheable, Verdict};
 
 /// Waits for the answer of a fetch under way; a future.
 #[derive(Debug)]
@@ -25,7 +27,19 @@ pub struct Waiter {
     ticket: Option<Ticket>,
     request: Arc<HeaderMap>,
     forward: Forward,
-    leads: bool,
+    role: Role,
+    clock: Clock,
+}
+
+/// In what way a request waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Role {
+    /// It caused the fetch.
+    pub(super) leads: bool,
+    /// It may be one user's: only an answer for all will do, see `Personal`.
+    pub(super) is_personal: bool,
+    /// It takes a stale answer when the origin fails.
+    pub(super) takes_stale: bool,
 }
 
 /// What a wait led to.
@@ -62,20 +76,39 @@ impl Waiter {
         ticket: Ticket,
         request: Arc<HeaderMap>,
         forward: Forward,
-        leads: bool,
+        role: Role,
+        clock: Clock,
     ) -> Self {
         Self {
             ticket: Some(ticket),
             request,
             forward,
-            leads,
+            role,
+            clock,
         }
+    }
+
+    /// Why this request may not have an answer that others share, if it may not.
+    fn refused(&self, age: &Ageing, shared: Result<(), Uncacheable>) -> Option<Outcome> {
+        if self.role.leads {
+            return None;
+        }
+        let reason = match shared {
+            Err(reason) => reason,
+            Ok(()) if self.role.is_personal && !age.is_for_all() => Uncacheable::Authorization,
+            Ok(()) => return None,
+        };
+        Some(Outcome::Released(Refusal {
+            reason,
+            forward: self.forward,
+        }))
     }
 
     /// Looks at the flight, and leaves the waker there while there is nothing to see.
     fn look(&self, ticket: &Ticket, waker: &Waker) -> Option<Seen> {
         let mut state = ticket.flight.state.lock();
-        let now = Instant::now();
+        let now = self.clock.now();
+        let leads = self.role.leads;
         match &state.phase {
             Phase::Awaiting => {
                 if let Some(rider) = state.riders.get_mut(ticket.seat) {
@@ -88,29 +121,29 @@ impl Waiter {
             Phase::Ready {
                 entry,
                 shared,
-                validated,
+                came,
             } => {
-                if !self.leads {
-                    if let Err(reason) = *shared {
-                        let refusal = Refusal {
-                            reason,
-                            forward: self.forward,
-                        };
-                        return Some(Seen::Other(self.released(refusal)));
-                    }
-                    if !entry.vary.matches(&self.request) {
-                        return Some(Seen::Other(Outcome::Varies));
-                    }
+                if let Some(refused) = self.refused(&entry.age, *shared) {
+                    return Some(Seen::Other(refused));
                 }
-                let verdict = if *validated {
-                    Verdict::Validated {
+                if !leads && !entry.vary.matches(&self.request) {
+                    return Some(Seen::Other(Outcome::Varies));
+                }
+                let verdict = match *came {
+                    Came::Validated => Verdict::Validated {
                         forward: self.forward,
-                        collapsed: !self.leads,
+                        collapsed: !leads,
+                    },
+                    Came::Found => Verdict::Hit {
+                        ttl: entry.age.ttl(now),
+                    },
+                    Came::Fallback(_) if !self.role.takes_stale => {
+                        return Some(Seen::Other(Outcome::Failed));
                     }
-                } else {
-                    Verdict::Hit {
-                        ttl: entry.age.left(now).as_secs(),
-                    }
+                    Came::Fallback(status) => Verdict::Fallback {
+                        status,
+                        collapsed: !leads,
+                    },
                 };
                 let (status, headers) = self.head(&entry.head, &entry.age, verdict, now);
                 let body = if status == StatusCode::NOT_MODIFIED {
@@ -128,25 +161,27 @@ impl Waiter {
                 if arrival.body.ended == Some(Ended::Broken) {
                     return Some(Seen::Other(Outcome::Failed));
                 }
-                if !self.leads {
-                    if !arrival.age.is_reusable() {
-                        let reason = super::status::Uncacheable::NotReusable;
-                        let refusal = Refusal {
-                            reason,
-                            forward: self.forward,
-                        };
-                        return Some(Seen::Other(self.released(refusal)));
-                    }
-                    if !arrival.vary.matches(&self.request) {
-                        return Some(Seen::Other(Outcome::Varies));
-                    }
+                let shared = match arrival.age.is_reusable() {
+                    true => Ok(()),
+                    false => Err(Uncacheable::NotReusable),
+                };
+                if let Some(refused) = self.refused(&arrival.age, shared) {
+                    return Some(Seen::Other(refused));
                 }
-                let verdict = match self.leads {
+                if !leads && !arrival.vary.matches(&self.request) {
+                    return Some(Seen::Other(Outcome::Varies));
+                }
+                let verdict = match leads {
                     false => Verdict::Collapsed(self.forward),
                     true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
                     true => Verdict::Stored(self.forward),
                 };
-                let (status, headers) = self.head(&arrival.head, &arrival.age, verdict, now);
+                let (status, mut headers) = self.head(&arrival.head, &arrival.age, verdict, now);
+                if leads && status != StatusCode::NOT_MODIFIED {
+                    for (name, value) in &arrival.own {
+                        headers.append(name.clone(), value.clone());
+                    }
+                }
                 Some(Seen::Arriving {
                     status,
                     headers,
@@ -171,7 +206,7 @@ impl Waiter {
         now: Instant,
     ) -> (StatusCode, HeaderMap) {
         // RFC 9111 section 5.1: an `Age` says that the origin did not make this answer just now.
-        let age = (!self.leads || ageing.began_old()).then(|| ageing.current(now).as_secs());
+        let age = (!self.role.leads || ageing.began_old()).then(|| ageing.current(now).as_secs());
         if head.is_held_by(&self.request) {
             (StatusCode::NOT_MODIFIED, head.not_modified(age, verdict))
         } else {

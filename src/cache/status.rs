@@ -103,8 +103,14 @@ pub enum Uncacheable {
     NoStore,
     /// `private`.
     Private,
-    /// `Set-Cookie`.
+    /// `Set-Cookie`, and the route does not say to strip it.
     SetCookie,
+    /// The request had `Authorization`, and the answer does not say that it is for all (RFC 9111
+    /// section 3.5).
+    Authorization,
+    /// The request had a cookie that the route does not name, and the answer does not say that it is
+    /// for all.
+    Cookie,
     /// `Vary: *`, or one that cannot be read.
     Vary,
     /// Never fresh and without a validator, or fresh for nobody but the one who asked.
@@ -123,6 +129,8 @@ impl Uncacheable {
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
+            Self::Authorization => "authorization",
+            Self::Cookie => "cookie",
             Self::Vary => "vary",
             Self::NotReusable => "not-reusable",
             Self::TooLarge => "too-large",
@@ -157,8 +165,13 @@ fn append(headers: &mut HeaderMap, parts: &[&str]) {
 /// How an answer of the cache came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// From the store, fresh for this many seconds more.
-    Hit { ttl: u64 },
+    /// From the store, fresh for this many seconds more; below zero, stale for so long.
+    Hit { ttl: i64 },
+    /// From the store, stale, since the origin failed: with this status, or without one.
+    Fallback {
+        status: Option<u16>,
+        collapsed: bool,
+    },
     /// Fetched for this request and stored.
     Stored(Forward),
     /// Fetched for this request and not stored.
@@ -167,6 +180,13 @@ pub(super) enum Verdict {
     Collapsed(Forward),
     /// Stored, and confirmed by the origin, for this request or for another that was under way.
     Validated { forward: Forward, collapsed: bool },
+}
+
+fn fallback(collapsed: bool) -> &'static str {
+    match collapsed {
+        true => "; collapsed; detail=stale-if-error",
+        false => "; detail=stale-if-error",
+    }
 }
 
 /// Sets `Age` (seconds; absent when `None`) and `Cache-Status`, after the member of an inner cache.
@@ -187,6 +207,18 @@ pub(super) fn stamp(
     }
     let (start, forward, end) = match verdict {
         Verdict::Hit { ttl } => ("headgate; hit; ttl=", "", digits.format(ttl)),
+        Verdict::Fallback {
+            status: Some(status),
+            collapsed,
+        } => (
+            "headgate; fwd=stale; fwd-status=",
+            digits.format(status),
+            fallback(collapsed),
+        ),
+        Verdict::Fallback {
+            status: None,
+            collapsed,
+        } => ("headgate; fwd=stale", "", fallback(collapsed)),
         Verdict::Stored(forward) => ("headgate; fwd=", forward.as_str(), "; stored"),
         Verdict::Fetched(forward) => ("headgate; fwd=", forward.as_str(), ""),
         Verdict::Collapsed(forward) => ("headgate; fwd=", forward.as_str(), "; collapsed"),

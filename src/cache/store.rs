@@ -88,12 +88,14 @@ impl Store {
     pub(super) fn mark(
         &self,
         key: &[u8],
+        whose: Whose,
         generation: Generation,
         now: Instant,
         reservation: Reservation,
     ) {
         let mark = Mark {
             until: now + MARKED_FOR,
+            whose,
             generation,
         };
         self.slots.entry(key.into()).and_upsert_with(|old| {
@@ -134,7 +136,17 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     until: Instant,
+    whose: Whose,
     generation: Generation,
+}
+
+/// Whose answers were found uncacheable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Everybody's.
+    Anyone,
+    /// Those to requests that may be one user's.
+    Users,
 }
 
 impl Slot {
@@ -172,9 +184,17 @@ impl Slot {
         newest.map(|entry| &entry.vary)
     }
 
-    /// Whether an answer was found uncacheable a moment ago.
-    pub(super) fn is_marked(&self, now: Instant, generations: &Generations) -> bool {
-        self.mark
-            .is_some_and(|mark| now < mark.until && generations.is_current(&mark.generation))
+    /// Whether an answer to such a request was found uncacheable a moment ago.
+    pub(super) fn is_marked(
+        &self,
+        is_personal: bool,
+        now: Instant,
+        generations: &Generations,
+    ) -> bool {
+        self.mark.is_some_and(|mark| {
+            (is_personal || mark.whose == Whose::Anyone)
+                && now < mark.until
+                && generations.is_current(&mark.generation)
+        })
     }
 }

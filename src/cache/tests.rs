@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -16,15 +16,19 @@ use tokio::time::Instant;
 use super::*;
 use crate::config::units::ByteSize;
 
-const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
 const TAGGED: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("etag", "\"1\"")];
 
 fn cache_of(memory: u64, max_object: u64) -> Arc<Cache> {
-    Cache::new(&CacheStore {
+    timed(memory, max_object, Clock::default())
+}
+
+fn timed(memory: u64, max_object: u64, clock: Clock) -> Arc<Cache> {
+    let config = CacheStore {
         memory: ByteSize(memory),
         max_object: ByteSize(max_object),
-    })
+    };
+    Cache::new(&config, clock)
 }
 
 fn cache() -> Arc<Cache> {
@@ -54,13 +58,9 @@ fn ask(
         host: b"shop",
         path_and_query: path,
         headers,
+        sticky_cookie: None,
     };
-    cache.look_up(
-        &CacheRule { default_ttl: None },
-        &request,
-        now,
-        &mut Vec::new(),
-    )
+    cache.look_up(&Arc::default(), &request, now, &mut Vec::new())
 }
 
 fn get_with(cache: &Arc<Cache>, path: &str, lines: &[(&str, &str)]) -> Lookup {
@@ -105,20 +105,20 @@ fn bypass(lookup: Lookup) -> Bypass {
 }
 
 fn start(permit: Permit, lines: &[(&str, &str)], length: Option<u64>) -> Started {
-    permit.start(StatusCode::OK, &map(lines), length, Instant::now(), WALL)
+    permit.start(StatusCode::OK, &map(lines), length)
 }
 
 fn filling(started: Started) -> Filler {
     match started {
         Started::Filling(filler) => filler,
-        Started::Uncacheable(refusal) => panic!("not stored: {refusal:?}"),
+        other => panic!("not stored: {other:?}"),
     }
 }
 
 fn refused(started: &Started) -> Uncacheable {
     match started {
         Started::Uncacheable(refusal) => refusal.reason,
-        Started::Filling(_) => panic!("stored"),
+        other => panic!("not refused: {other:?}"),
     }
 }
 
@@ -326,7 +326,8 @@ fn variants_are_told_apart_by_the_nominated_fields_and_capped() {
 
 #[test]
 fn a_confirmed_answer_is_freshened_and_served_to_everyone() {
-    let cache = cache();
+    let (clock, ahead) = Clock::adjustable();
+    let cache = timed(16 << 20, 1 << 20, clock);
     store(
         &cache,
         "/p",
@@ -344,9 +345,10 @@ fn a_confirmed_answer_is_freshened_and_served_to_everyone() {
         ("etag", "\"1\""),
         ("x", "2"),
     ]);
+    ahead.advance(Duration::from_secs(10));
     let at = Instant::now() + Duration::from_secs(10);
     assert!(matches!(
-        permit.complete_not_modified(&fresh, at, WALL),
+        permit.complete_not_modified(&fresh),
         Revalidated::Confirmed
     ));
 
@@ -378,8 +380,7 @@ fn a_304_about_something_else_asks_for_a_fetch_without_conditions() {
     store(&cache, "/p", TAGGED, b"body");
     let permit = permit(later(&cache, "/p", 61));
     let other = map(&[("etag", "\"2\"")]);
-    let Revalidated::Mismatch(permit) = permit.complete_not_modified(&other, Instant::now(), WALL)
-    else {
+    let Revalidated::Mismatch(permit) = permit.complete_not_modified(&other) else {
         panic!("confirmed")
     };
     let mut headers = map(&[("if-none-match", "\"9\"")]);
@@ -396,7 +397,7 @@ fn a_304_that_forbids_storing_ends_what_was_stored() {
     let (leader, rider) = (permit.waiter(), waiter(later(&cache, "/p", 61)));
     let fresh = map(&[("cache-control", "private"), ("set-cookie", "a=b")]);
     assert!(matches!(
-        permit.complete_not_modified(&fresh, Instant::now(), WALL),
+        permit.complete_not_modified(&fresh),
         Revalidated::Confirmed
     ));
     let mut answer = shared(now_ready(leader));
@@ -550,13 +551,7 @@ fn an_uncacheable_answer_releases_its_riders_and_is_remembered_for_a_while() {
 #[test]
 fn an_error_of_the_origin_is_not_remembered() {
     let cache = cache();
-    let started = permit(get(&cache, "/p")).start(
-        StatusCode::BAD_GATEWAY,
-        &HeaderMap::new(),
-        None,
-        Instant::now(),
-        WALL,
-    );
+    let started = permit(get(&cache, "/p")).start(StatusCode::BAD_GATEWAY, &HeaderMap::new(), None);
     assert_eq!(refused(&started), Uncacheable::Status);
     permit(get(&cache, "/p"));
 }
@@ -722,6 +717,7 @@ fn bytes_stay_within_the_budget_and_all_come_back() {
                         assert_eq!(refusal.reason, Uncacheable::Memory, "seed {seed:#x}");
                         turned_away += 1;
                     }
+                    Started::FellBack => unreachable!("nothing stale is asked for"),
                 }
             }
             Lookup::Bypass(why) => {
@@ -808,8 +804,7 @@ fn a_purge_ends_what_is_stored_and_its_revalidation_in_flight() {
     store(&cache, "/p", TAGGED, b"old");
     let leading = permit(later(&cache, "/p", 61));
     cache.invalidate("shop", "http", b"shop", "/p", &mut Vec::new());
-    let now = Instant::now() + Duration::from_secs(61);
-    leading.complete_not_modified(&map(TAGGED), now, WALL);
+    leading.complete_not_modified(&map(TAGGED));
     let after = permit(later(&cache, "/p", 61));
     assert_eq!(after.forward(), Forward::UriMiss);
     drop(after);
@@ -855,7 +850,7 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
             _ => get(&cache, "/p"),
         };
         match lookup {
-            Lookup::Hit(hit) => assert_eq!(text(hit), body),
+            Lookup::Hit(hit) | Lookup::Stale(hit, _) => assert_eq!(text(hit), body),
             Lookup::Bypass(_) => {}
             Lookup::Wait(waiter) => match waiter.await {
                 Outcome::Shared(answer) => {

@@ -8,17 +8,18 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
 
+use crate::balancer::sticky::Sticky;
 use crate::body::Inbound;
 use crate::cache::{
-    self, Bypass, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated, Started,
-    Uncacheable, Waiter,
+    self, Bypass, Failure, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated,
+    Started, Uncacheable, Waiter,
 };
-use crate::clock;
 use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
 use crate::upstream::RequestBody;
@@ -39,7 +40,7 @@ const MISMATCHES: usize = 1;
 /// Answers from the cache, or fetches for it.
 pub(super) async fn look_up(
     context: &mut Context,
-    rule: &CacheRule,
+    rule: &Arc<CacheRule>,
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
@@ -62,13 +63,20 @@ pub(super) async fn look_up(
         forward: Forward::VaryMiss,
     };
     for round in 0..ROUNDS {
-        let now = if round == 0 {
-            context.began
-        } else {
-            Instant::now()
+        let clock = context.worker.cache.clock();
+        let now = match round {
+            0 => clock.at(context.began),
+            _ => clock.now(),
         };
         let (waiter, lead) = match find(context, rule, host, upstream, now) {
-            Lookup::Hit(hit) => return Ok(hit_answer(context, hit, now)),
+            Lookup::Hit(hit) => return Ok(hit_answer(context, hit, CacheResult::Hit, now)),
+            Lookup::Stale(hit, refresh) => {
+                if let Some(permit) = refresh {
+                    let order = Order::new(context, upstream);
+                    tokio::task::spawn_local(fetch(order, permit, Rc::default()));
+                }
+                return Ok(hit_answer(context, hit, CacheResult::Stale, now));
+            }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
             Lookup::Wait(waiter) => (waiter, None),
@@ -118,7 +126,7 @@ async fn pass_by(
 
 fn find(
     context: &Context,
-    rule: &CacheRule,
+    rule: &Arc<CacheRule>,
     host: &str,
     upstream: UpstreamId,
     now: Instant,
@@ -136,6 +144,10 @@ fn find(
             .path_and_query()
             .map_or("*", |target| target.as_str()),
         headers: &context.request.headers,
+        sticky_cookie: context.view.snapshot.upstreams[upstream.0]
+            .pool
+            .sticky()
+            .map(Sticky::name),
     };
     worker
         .cache
@@ -156,8 +168,13 @@ fn source(context: &Context, upstream: UpstreamId) -> Cow<'_, str> {
     }
 }
 
-fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<Stream> {
-    context.cache = Some(CacheResult::Hit);
+fn hit_answer(
+    context: &mut Context,
+    hit: cache::Hit,
+    result: CacheResult,
+    now: Instant,
+) -> Response<Stream> {
+    context.cache = Some(result);
     let (status, headers, body) = hit.into_parts(now);
     let stream = match body {
         HitBody::Empty => Stream::Empty,
@@ -182,6 +199,8 @@ struct Own {
     /// The failure, or the answer that is for this client alone.
     result: Option<Result<Response<Stream>, Reject>>,
     revalidated: bool,
+    /// The origin failed, and the stale answer took the place of its own.
+    fell_back: bool,
 }
 
 /// What waiting for a fetch led to.
@@ -223,6 +242,9 @@ async fn wait(
     if own.revalidated {
         context.cache = Some(CacheResult::Revalidated);
     }
+    if own.fell_back {
+        context.cache = Some(CacheResult::Stale);
+    }
     Ok(match (outcome, own.result) {
         (Outcome::Shared(answer), _) => {
             let stream = Stream::Shared(answer.body);
@@ -262,8 +284,16 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
         let answer = match result {
             Ok(answer) => answer,
             Err(reject) => {
-                own.borrow_mut().result = Some(Err(reject));
-                // Dropping the permit fails the flight and wakes all.
+                let failure = match reject.is_unreachable() {
+                    true => Failure::Unreachable,
+                    false => Failure::Failed,
+                };
+                // Nobody looks before this task yields.
+                match permit.fall_back(failure, None) {
+                    Ok(()) => own.borrow_mut().fell_back = true,
+                    // Dropping the permit fails the flight and wakes all.
+                    Err(_permit) => own.borrow_mut().result = Some(Err(reject)),
+                }
                 return;
             }
         };
@@ -274,7 +304,7 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
         let headers = answer.headers().clone();
         // The exchange is over before anyone is served from what it confirmed.
         drop(answer);
-        match permit.complete_not_modified(&headers, Instant::now(), clock::wall()) {
+        match permit.complete_not_modified(&headers) {
             Revalidated::Confirmed => return,
             Revalidated::Mismatch(again) => {
                 permit = again;
@@ -289,14 +319,8 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
 /// Moves an answer into the flight, or hands it to the client that caused the fetch.
 async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
     let length = answer.body().length();
-    let now = Instant::now();
-    match permit.start(
-        answer.status(),
-        answer.headers(),
-        length,
-        now,
-        clock::wall(),
-    ) {
+    match permit.start(answer.status(), answer.headers(), length) {
+        Started::FellBack => own.borrow_mut().fell_back = true,
         // Nobody looks before this task yields.
         Started::Uncacheable(_) => own.borrow_mut().result = Some(Ok(answer)),
         Started::Filling(mut filler) => {

@@ -92,6 +92,15 @@ fn is_timeout(error: &ExchangeError) -> bool {
 }
 
 impl Reject {
+    /// Whether no endpoint took the request at all.
+    pub(super) fn is_unreachable(&self) -> bool {
+        match self {
+            Self::NoEndpoint => true,
+            Self::Exchange(error) => matches!(error.stage, Stage::Queue | Stage::Dial),
+            _ => false,
+        }
+    }
+
     /// The status that a client gets.
     pub(super) fn status(&self) -> StatusCode {
         match self {

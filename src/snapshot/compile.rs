@@ -80,7 +80,7 @@ pub fn compile(
             max_body: route.max_body.unwrap_or(config.limits.body).bytes(),
             upgrades: route.upgrades.iter().map(Arc::clone).collect(),
             edge: (route.edge != model::RouteEdge::default()).then(|| Box::new(route.edge.clone())),
-            cache: route.cache.clone(),
+            cache: route.cache.clone().map(Arc::new),
             compress: route.compress.clone(),
             metrics: live.metrics.route(&route.name),
         })

@@ -50,7 +50,7 @@ pub struct Route {
     /// Where its requests go.
     pub target: Target,
     /// How it caches, if it does.
-    pub cache: Option<CacheRule>,
+    pub cache: Option<Arc<CacheRule>>,
     /// How its answers are compressed, if they are.
     pub compress: Option<Compress>,
     /// Largest request body in bytes.

@@ -6,6 +6,7 @@
 //! unique, numbers are inside their bounds), so no later room checks again.
 
 mod acme;
+mod caching;
 mod compress;
 mod files;
 mod http2;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use super::units::ByteSize;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
+pub use caching::{CacheRule, SetCookies, StatusPattern};
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
 pub use http2::{Http2Limits, Protocols};
@@ -463,11 +465,4 @@ pub enum Target {
     Respond(Arc<Respond>),
     /// `redirect: { https: true }` and nothing else: over TLS there is nothing here.
     Nothing,
-}
-
-/// What a caching route adds to the RFCs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheRule {
-    /// Freshness of a cacheable answer that states none itself. Default: it is not fresh.
-    pub default_ttl: Option<Duration>,
 }

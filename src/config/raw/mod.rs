@@ -325,6 +325,13 @@ pub(crate) struct ValuePattern {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CacheRule {
     pub(crate) default_ttl: Text,
+    pub(crate) heuristic: Text,
+    pub(crate) status_ttl: Lenient<Named<String>>,
+    pub(crate) stale_while_revalidate: Text,
+    pub(crate) stale_if_error: Text,
+    pub(crate) request_directives: Text,
+    pub(crate) set_cookie: Text,
+    pub(crate) ignore_cookies: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -174,7 +174,8 @@ routes:
     assert_eq!(
         route.cache,
         Some(CacheRule {
-            default_ttl: Some(Duration::from_secs(5400))
+            default_ttl: Some(Duration::from_secs(5400)),
+            ..CacheRule::default()
         })
     );
 }
