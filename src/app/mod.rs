@@ -131,7 +131,10 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         .context("the access log cannot be opened")?;
 
     let ready = Ready::of(&sockets, &admin, &config);
-    count_panics(&live.metrics);
+    if options.stop.is_none() {
+        // Whoever stops it by hand has other things in this process, and a hook for them.
+        count_panics(&live.metrics);
+    }
     let (most, per_address) = limits::of_connections(&config.limits.connections, descriptors);
     let admission = Admission::new(most, per_address);
     let workers = Workers::start(workers, &live, &current, &admission, began, log.as_ref())?;

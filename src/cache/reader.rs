@@ -206,7 +206,8 @@ impl Waiter {
         now: Instant,
     ) -> (StatusCode, HeaderMap) {
         // RFC 9111 section 5.1: an `Age` says that the origin did not make this answer just now.
-        let age = (!self.role.leads || ageing.began_old()).then(|| ageing.current(now).as_secs());
+        let is_new = self.role.leads && !matches!(verdict, Verdict::Fallback { .. });
+        let age = (!is_new || ageing.began_old()).then(|| ageing.current(now).as_secs());
         if head.is_held_by(&self.request) {
             (StatusCode::NOT_MODIFIED, head.not_modified(age, verdict))
         } else {

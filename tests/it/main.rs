@@ -22,6 +22,7 @@ mod balancing;
 mod caching;
 mod check;
 mod compression;
+mod conformance;
 mod connection_limits;
 mod cors;
 mod demo;
