@@ -22,8 +22,9 @@ use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
 use super::control::MaxStale;
 use super::freshness::Freshness;
-use super::purge::Generation;
+use super::purge::{Generation, Generations, Standing};
 use super::status::{Verdict, stamp};
+use super::tags::Tags;
 use super::vary::Vary;
 
 /// Set by `proxy` on every answer; an entry keeps a place for it.
@@ -37,6 +38,7 @@ pub(super) struct Entry {
     pub(super) age: Ageing,
     pub(super) vary: Vary,
     pub(super) generation: Generation,
+    pub(super) tags: Tags,
     /// All bytes that this entry keeps, for ranking.
     pub(super) charge: usize,
     /// Of what is not counted by the head's and the body's own bytes.
@@ -49,6 +51,16 @@ impl Entry {
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.age.fresh_until
+    }
+
+    /// What purges have left of this answer, which is stored for `url`.
+    pub(super) fn standing(&self, generations: &Generations, url: &[u8]) -> Standing {
+        generations.standing(self.generation, url, self.tags.hashes())
+    }
+
+    /// Whether purges have left anything of it.
+    pub(super) fn is_left(&self, generations: &Generations, url: &[u8]) -> bool {
+        self.standing(generations, url) != Standing::Gone
     }
 
     /// Whether the origin can be asked if the entry still holds.

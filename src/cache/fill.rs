@@ -18,6 +18,7 @@ use super::flight::Abandoned;
 use super::permit::Flying;
 use super::status::Uncacheable;
 use super::store::Whose;
+use super::tags::Tags;
 use super::vary::Vary;
 
 /// Takes the body of a storable answer.
@@ -148,7 +149,7 @@ impl Filler {
             && let Some(reservation) = self.slot.take()
         {
             cache.store.mark(
-                flight.url(),
+                flight.stored_key().bytes,
                 Whose::Anyone,
                 flight.generation,
                 cache.clock.now(),
@@ -184,12 +185,15 @@ impl Filler {
             age: self.plan.age,
             vary: self.plan.vary.clone(),
             generation: flight.generation,
+            tags: std::mem::take(&mut self.plan.tags),
             _reservation: own,
         };
-        if cache
-            .store
-            .put(flight.url(), &Arc::new(entry), slot, &cache.generations)
-        {
+        if cache.store.put(
+            &flight.stored_key(),
+            &Arc::new(entry),
+            slot,
+            &cache.generations,
+        ) {
             Filled::Stored
         } else {
             Filled::Purged
@@ -208,6 +212,7 @@ pub(super) struct Plan {
     /// Fields for the leader alone.
     pub(super) own_fields: HeaderMap,
     pub(super) vary: Vary,
+    pub(super) tags: Tags,
     pub(super) age: Ageing,
     pub(super) head_charge: usize,
     pub(super) own: Reservation,

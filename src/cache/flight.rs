@@ -20,7 +20,8 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::entry::{Ageing, Entry, Head};
-use super::purge::{Generation, Generations};
+use super::key::Key;
+use super::purge::{Generation, Generations, Standing};
 use super::status::{Refusal, Uncacheable};
 use super::vary::Vary;
 
@@ -60,27 +61,28 @@ impl Flights {
         }
     }
 
-    /// Boards the flight under `key`, or starts it. The first `url_len` bytes of the key are its
-    /// URL's. With `may_ride` false, a request leads or goes alone. A flight from before a purge
+    /// Boards the flight under `key`, or starts it. The first `stored_len` bytes of the key are those
+    /// under which its answer is stored. With `may_ride` false, a request leads or goes alone. A flight from before a purge
     /// is replaced: its answer may be the one that was purged.
     pub(super) fn board(
         &self,
-        key: &[u8],
-        url_len: usize,
+        key: Key<'_>,
+        stored_len: usize,
         generations: (&Generations, Generation),
         request: &HeaderMap,
         may_ride: bool,
     ) -> Boarded {
-        let mut shard = self.shard(key).lock();
-        if let Some(flight) = shard.get(key)
-            && generations.0.is_current(&flight.generation)
+        let mut shard = self.shard(key.bytes).lock();
+        if let Some(flight) = shard.get(key.bytes)
+            && generations.0.standing(flight.generation, key.url(), &[]) == Standing::Current
             && let Some(boarded) = flight.admit(request, may_ride)
         {
             return boarded;
         }
         let flight = Arc::new(Flight {
-            key: key.into(),
-            url_len,
+            key: key.bytes.into(),
+            url_len: key.url_len,
+            stored_len,
             generation: generations.1,
             state: Mutex::new(State {
                 phase: Phase::Awaiting,
@@ -88,7 +90,7 @@ impl Flights {
                 pump: None,
             }),
         });
-        shard.insert(key.into(), Arc::clone(&flight));
+        shard.insert(key.bytes.into(), Arc::clone(&flight));
         Boarded::Leader(flight)
     }
 
@@ -118,6 +120,7 @@ impl Flights {
 pub(super) struct Flight {
     key: Box<[u8]>,
     url_len: usize,
+    stored_len: usize,
     /// Captured before the fetch was sent.
     pub(super) generation: Generation,
     pub(super) state: Mutex<State>,
@@ -246,9 +249,12 @@ impl State {
 }
 
 impl Flight {
-    /// The key of the URL, without the values of nominated fields.
-    pub(super) fn url(&self) -> &[u8] {
-        &self.key[..self.url_len]
+    /// The key under which the answer is stored: without the values of nominated fields.
+    pub(super) fn stored_key(&self) -> Key<'_> {
+        Key {
+            bytes: &self.key[..self.stored_len],
+            url_len: self.url_len,
+        }
     }
 
     pub(super) fn key_len(&self) -> usize {

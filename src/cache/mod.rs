@@ -32,6 +32,7 @@ mod purge;
 mod reader;
 mod status;
 mod store;
+mod tags;
 mod targeted;
 mod vary;
 
@@ -53,8 +54,9 @@ use control::RequestControl;
 use entry::{Ageing, Entry};
 use flight::{Boarded, Came, Flights, Phase};
 use freshness::Personal;
+use key::Key;
 use permit::Flying;
-use purge::Generations;
+use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
 
@@ -62,6 +64,7 @@ pub use entry::{Failure, Hit, HitBody};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use permit::{Permit, Revalidated, Started};
+pub use purge::{Strength, TooManyPrefixes};
 pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
 pub use status::{Bypass, Forward, Refusal, Uncacheable};
 
@@ -162,7 +165,7 @@ impl Cache {
             Ok(asked) => asked,
             Err(bypass) => return Lookup::Bypass(bypass),
         };
-        let url = key::build(
+        let url_len = key::build(
             scratch,
             request.source,
             request.scheme,
@@ -170,20 +173,21 @@ impl Cache {
             request.path_and_query,
         );
         let slot = self.store.find(scratch);
+        let url = scratch.get(..url_len).unwrap_or_default();
         let mut found = Found {
             slot: slot.as_deref(),
-            url,
+            url_len,
             stale: None,
             forward: Forward::UriMiss,
         };
         let mut serves_stale = false;
         if let Some(slot) = &slot {
-            if let Some(entry) = slot.select(request.headers, &self.generations) {
+            if let Some((entry, standing)) = slot.select(request.headers, &self.generations, url) {
                 if asked.is_personal() && !entry.age.is_for_all() {
                     // Whether it would do for this user is for the origin to say.
                     return Lookup::Bypass(Bypass::Authorization);
                 }
-                let is_fresh = entry.is_fresh(now);
+                let is_fresh = standing == Standing::Current && entry.is_fresh(now);
                 if asked.is_answered_by(&entry.age, is_fresh) {
                     return Lookup::Hit(asked.hit(Arc::clone(entry), request));
                 }
@@ -196,7 +200,7 @@ impl Cache {
                     Forward::Stale
                 };
                 found.stale = Some(entry);
-            } else if slot.varies_by(&self.generations).is_some() {
+            } else if slot.varies_by(&self.generations, url).is_some() {
                 found.forward = Forward::VaryMiss;
             }
         }
@@ -218,7 +222,7 @@ impl Cache {
         }
         if slot
             .as_ref()
-            .is_some_and(|slot| slot.is_marked(asked.is_personal(), now, &self.generations))
+            .is_some_and(|slot| slot.is_marked(asked.is_personal(), now, &self.generations, url))
         {
             return Lookup::Bypass(Bypass::Uncacheable);
         }
@@ -237,16 +241,16 @@ impl Cache {
         path_and_query: &str,
         scratch: &mut Vec<u8>,
     ) {
-        let url = key::build(scratch, source, scheme, host, path_and_query);
-        self.generations
-            .bump_url(self.hasher.hash_one(scratch.get(url..)));
+        let url_len = key::build(scratch, source, scheme, host, path_and_query);
+        let hash = self.hasher.hash_one(scratch.get(..url_len));
+        self.generations.purge_url(hash, Strength::Hard);
         // The bump is what counts; this only gives the memory back sooner.
         self.store.remove(scratch);
     }
 
     /// Makes everything stored or in flight unusable.
     pub fn invalidate_all(&self) {
-        self.generations.bump_all();
+        self.generations.purge_all(Strength::Hard);
     }
 
     /// Figures for metrics. Does the store's outstanding maintenance first, so it is not for a worker.
@@ -269,12 +273,13 @@ impl Cache {
         found: &Found<'_>,
         scratch: &mut Vec<u8>,
     ) -> Lookup {
-        let url_len = scratch.len();
-        let hash = self.hasher.hash_one(scratch.get(found.url..));
+        let stored_len = scratch.len();
+        let url = scratch.get(..found.url_len).unwrap_or_default();
+        let hash = self.hasher.hash_one(Some(url));
         let generation = self.generations.capture(hash);
         if let Some(vary) = found
             .slot
-            .and_then(|slot| slot.varies_by(&self.generations))
+            .and_then(|slot| slot.varies_by(&self.generations, url))
         {
             vary.extend_key(request.headers, scratch);
         }
@@ -286,9 +291,13 @@ impl Cache {
         // Twice: a flight may tell by what its answer varies, and then its variant has a key.
         for _ in 0..2 {
             let generations = (&self.generations, generation);
+            let key = Key {
+                bytes: scratch,
+                url_len: found.url_len,
+            };
             match self
                 .flights
-                .board(scratch, url_len, generations, request.headers, may_ride)
+                .board(key, stored_len, generations, request.headers, may_ride)
             {
                 Boarded::Leader(flight) => {
                     let flying = Flying::new(Arc::clone(self), flight);
@@ -306,7 +315,7 @@ impl Cache {
                 }
                 Boarded::Occupied => return Lookup::Bypass(Bypass::Revalidating),
                 Boarded::Varies(vary) => {
-                    scratch.truncate(url_len);
+                    scratch.truncate(stored_len);
                     vary.extend_key(request.headers, scratch);
                 }
             }
@@ -324,8 +333,10 @@ impl Cache {
     ) -> Lookup {
         // Between this request's look-up and its boarding an earlier flight may have landed. A
         // flight is stored before it leaves the table, so looking once more leaves no gap.
-        if let Some(slot) = self.store.find(flying.flight.url())
-            && let Some(entry) = slot.select(request.headers, &self.generations)
+        let key = flying.flight.stored_key();
+        if let Some(slot) = self.store.find(key.bytes)
+            && let Some((entry, Standing::Current)) =
+                slot.select(request.headers, &self.generations, key.url())
             && entry.is_fresh(asked.now)
             && asked.is_answered_by(&entry.age, true)
             && (!asked.is_personal() || entry.age.is_for_all())
@@ -373,8 +384,8 @@ impl Cache {
 
 /// What the store knows of a request that it cannot answer.
 struct Found<'a> {
-    /// Where the URL begins in the key.
-    url: usize,
+    /// How much of the key is the URL.
+    url_len: usize,
     slot: Option<&'a Slot>,
     /// To be validated, or to be served should the origin fail.
     stale: Option<&'a Arc<Entry>>,

@@ -25,6 +25,7 @@ use super::freshness::{Personal, Storable, Times, judge};
 use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
 use super::store::{Slot, Whose};
+use super::tags::Tags;
 use super::vary::Vary;
 
 /// A flight that fails when this is dropped before it landed.
@@ -66,9 +67,13 @@ impl Flying {
                 Uncacheable::Authorization | Uncacheable::Cookie => Whose::Users,
                 _ => Whose::Anyone,
             };
-            self.cache
-                .store
-                .mark(self.flight.url(), whose, generation, now, reservation);
+            self.cache.store.mark(
+                self.flight.stored_key().bytes,
+                whose,
+                generation,
+                now,
+                reservation,
+            );
         }
         self.land(Phase::Refused(refusal));
     }
@@ -165,7 +170,10 @@ impl Permit {
         match self.fallback.take() {
             Some((entry, asked))
                 if entry.age.may_serve_on(failure, now, asked)
-                    && self.flying.cache.generations.is_current(&entry.generation) =>
+                    && entry.is_left(
+                        &self.flying.cache.generations,
+                        self.flying.flight.stored_key().url(),
+                    ) =>
             {
                 self.flying.land(Phase::Ready {
                     entry,
@@ -243,7 +251,7 @@ impl Permit {
                 let Cache {
                     store, generations, ..
                 } = &*self.flying.cache;
-                store.put(self.flying.flight.url(), &entry, slot, generations);
+                store.put(&self.flying.flight.stored_key(), &entry, slot, generations);
                 let shared = if entry.age.is_reusable() {
                     Ok(())
                 } else {
@@ -253,7 +261,10 @@ impl Permit {
             }
             // It was storable and is not any more.
             Some((entry, Err(reason))) => {
-                self.flying.cache.store.remove(self.flying.flight.url());
+                self.flying
+                    .cache
+                    .store
+                    .remove(self.flying.flight.stored_key().bytes);
                 (Arc::new(entry), Err(reason))
             }
             None => (stored, Err(Uncacheable::Memory)),
@@ -282,11 +293,13 @@ impl Permit {
             Err(reason) => (Storable::NONE, Vary::default(), Err(reason)),
         };
         let Storable { freshness, hidden } = kept;
+        // Too many of them to be purged by: the old ones count on.
+        let tags = self.tags(merged).unwrap_or_else(|_| stored.tags.clone());
         let head_charge = Head::charge(merged);
         let mut room = self
             .flying
             .cache
-            .reserve(head_charge + vary.charge() + Entry::OVERHEAD)?;
+            .reserve(head_charge + vary.charge() + tags.charge() + Entry::OVERHEAD)?;
         let charge = room.bytes() + stored.body.charge();
         let head = Head::copy(status, merged, &hidden, times.wall, room.split(head_charge));
         let entry = Entry {
@@ -295,6 +308,7 @@ impl Permit {
             age: Ageing::new(times.received, freshness),
             vary,
             generation: self.flying.flight.generation,
+            tags,
             charge,
             _reservation: room,
         };
@@ -315,10 +329,11 @@ impl Permit {
         if content_length.is_some_and(|length| length > cache.max_object) {
             return Err(Uncacheable::TooLarge);
         }
+        let tags = self.tags(headers)?;
         let body = usize::try_from(content_length.unwrap_or(0)).unwrap_or(usize::MAX);
         let prepaid = body.saturating_add(if body > 0 { 4 * ALLOCATION_OVERHEAD } else { 0 });
         let head_charge = Head::charge(headers);
-        let own = head_charge + vary.charge() + Entry::OVERHEAD;
+        let own = head_charge + vary.charge() + tags.charge() + Entry::OVERHEAD;
         let mut room = cache
             .reserve(prepaid.saturating_add(own))
             .ok_or(Uncacheable::Memory)?;
@@ -330,11 +345,17 @@ impl Permit {
             head: Arc::new(head),
             own_fields,
             vary,
+            tags,
             age,
             head_charge,
             own,
             body: room,
         })
+    }
+
+    fn tags(&self, headers: &HeaderMap) -> Result<Tags, Uncacheable> {
+        let url = self.flying.flight.stored_key().url();
+        Tags::of(headers, url, &self.flying.cache.hasher).ok_or(Uncacheable::Tags)
     }
 
     /// When this fetch happened, as of now.
@@ -349,7 +370,7 @@ impl Permit {
 
     fn slot_reservation(&mut self) -> Reservation {
         self.reservation
-            .split(Slot::OVERHEAD + self.flying.flight.url().len())
+            .split(Slot::OVERHEAD + self.flying.flight.stored_key().bytes.len())
     }
 }
 

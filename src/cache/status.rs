@@ -111,6 +111,8 @@ pub enum Uncacheable {
     /// The request had a cookie that the route does not name, and the answer does not say that it is
     /// for all.
     Cookie,
+    /// More tags and groups than are kept.
+    Tags,
     /// `Vary: *`, or one that cannot be read.
     Vary,
     /// Never fresh and without a validator, or fresh for nobody but the one who asked.
@@ -131,6 +133,7 @@ impl Uncacheable {
             Self::SetCookie => "set-cookie",
             Self::Authorization => "authorization",
             Self::Cookie => "cookie",
+            Self::Tags => "tags",
             Self::Vary => "vary",
             Self::NotReusable => "not-reusable",
             Self::TooLarge => "too-large",

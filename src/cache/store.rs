@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use super::budget::Reservation;
 use super::entry::Entry;
-use super::purge::{Generation, Generations};
+use super::key::Key;
+use super::purge::{Generation, Generations, Standing};
 use super::vary::Vary;
 
 /// The index over everything stored.
@@ -57,23 +58,23 @@ impl Store {
     /// Stores an entry as the newest variant of its key, unless it was purged meanwhile.
     pub(super) fn put(
         &self,
-        key: &[u8],
+        key: &Key<'_>,
         entry: &Arc<Entry>,
         reservation: Reservation,
         generations: &Generations,
     ) -> bool {
         let mut is_stored = false;
         // Asked under the key's lock, so that an older fetch cannot replace a newer one's entry.
-        self.slots.entry(key.into()).and_compute_with(|old| {
-            if !generations.is_current(&entry.generation) {
+        let url = key.url();
+        self.slots.entry(key.bytes.into()).and_compute_with(|old| {
+            if !entry.is_left(generations, url) {
                 return Op::Nop;
             }
             is_stored = true;
             let old = old.map(moka::Entry::into_value);
             let kept = old.iter().flat_map(|slot| slot.variants.iter());
-            let kept = kept.filter(|other| {
-                other.vary != entry.vary && generations.is_current(&other.generation)
-            });
+            let kept =
+                kept.filter(|other| other.vary != entry.vary && other.is_left(generations, url));
             let variants = std::iter::once(entry).chain(kept).take(MAX_VARIANTS);
             Op::Put(Slot::new(
                 variants.map(Arc::clone).collect(),
@@ -169,18 +170,23 @@ impl Slot {
         &self,
         request: &HeaderMap,
         generations: &Generations,
-    ) -> Option<&Arc<Entry>> {
-        self.variants
-            .iter()
-            .find(|entry| entry.vary.matches(request) && generations.is_current(&entry.generation))
+        url: &[u8],
+    ) -> Option<(&Arc<Entry>, Standing)> {
+        self.variants.iter().find_map(|entry| {
+            if !entry.vary.matches(request) {
+                return None;
+            }
+            let standing = entry.standing(generations, url);
+            (standing != Standing::Gone).then_some((entry, standing))
+        })
     }
 
     /// By what the newest answer varies, if there is one that was not purged.
-    pub(super) fn varies_by(&self, generations: &Generations) -> Option<&Vary> {
+    pub(super) fn varies_by(&self, generations: &Generations, url: &[u8]) -> Option<&Vary> {
         let newest = self
             .variants
             .iter()
-            .find(|entry| generations.is_current(&entry.generation));
+            .find(|entry| entry.is_left(generations, url));
         newest.map(|entry| &entry.vary)
     }
 
@@ -190,11 +196,12 @@ impl Slot {
         is_personal: bool,
         now: Instant,
         generations: &Generations,
+        url: &[u8],
     ) -> bool {
         self.mark.is_some_and(|mark| {
             (is_personal || mark.whose == Whose::Anyone)
                 && now < mark.until
-                && generations.is_current(&mark.generation)
+                && generations.standing(mark.generation, url, &[]) == Standing::Current
         })
     }
 }
