@@ -30,6 +30,7 @@ mod key;
 mod permit;
 mod purge;
 mod reader;
+mod selector;
 mod status;
 mod store;
 mod tags;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use http::{HeaderMap, Method};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -66,6 +68,7 @@ pub use flight::Abandoned;
 pub use permit::{Permit, Revalidated, Started};
 pub use purge::{Strength, TooManyPrefixes};
 pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
+pub use selector::Selector;
 pub use status::{Bypass, Forward, Refusal, Uncacheable};
 
 /// The cache of one process.
@@ -78,6 +81,8 @@ pub struct Cache {
     hasher: RandomState,
     clock: Clock,
     max_object: u64,
+    /// The last purge before a sweep, and when that was.
+    swept: Mutex<Option<(u32, Instant)>>,
 }
 
 /// A request as the cache sees it.
@@ -144,6 +149,7 @@ impl Cache {
             hasher,
             clock,
             max_object: max_object.0,
+            swept: Mutex::default(),
         })
     }
 

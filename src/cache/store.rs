@@ -111,6 +111,13 @@ impl Store {
         self.slots.invalidate(key);
     }
 
+    /// Shows every key with its slot, in no order.
+    pub(super) fn walk(&self, mut show: impl FnMut(&[u8], &Slot)) {
+        for (key, slot) in &self.slots {
+            show(&key, &slot);
+        }
+    }
+
     /// Does the maintenance that is due, which lets go of what was evicted.
     pub(super) fn settle(&self) {
         self.slots.run_pending_tasks();
@@ -163,6 +170,10 @@ impl Slot {
             charge,
             _reservation: reservation,
         })
+    }
+
+    pub(super) fn variants(&self) -> &[Arc<Entry>] {
+        &self.variants
     }
 
     /// The newest variant that was not purged and is for a request with these fields.
