@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::DATE;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
@@ -21,7 +22,7 @@ use super::conditional;
 use super::entry::{Ageing, Entry, Failure, Head};
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
-use super::freshness::{Personal, Storable, Times, judge};
+use super::freshness::{Personal, Storable, Times, date_of, judge};
 use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
 use super::store::{Slot, Whose};
@@ -306,6 +307,7 @@ impl Permit {
             head,
             body: stored.body.clone(),
             age: Ageing::new(times.received, freshness),
+            dated: date_of(merged, DATE).unwrap_or(times.wall),
             vary,
             generation: self.flying.flight.generation,
             tags,
@@ -342,6 +344,7 @@ impl Permit {
         let own_fields = of(headers, &hidden);
         let age = Ageing::new(times.received, freshness);
         Ok(Plan {
+            dated: date_of(headers, DATE).unwrap_or(times.wall),
             head: Arc::new(head),
             own_fields,
             vary,
