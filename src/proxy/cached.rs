@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::balancer::sticky::Sticky;
 use crate::body::Inbound;
 use crate::cache::{
-    self, Bypass, Failure, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated,
+    self, Bypass, Failure, Filled, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated,
     Started, Uncacheable, Waiter,
 };
 use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
@@ -122,6 +122,10 @@ async fn pass_by(
     why: Bypass,
 ) -> Result<Response<Stream>, Reject> {
     context.cache = Some(CacheResult::Bypass);
+    if let Some(route) = context.route {
+        let metrics = &context.view.snapshot.routes[route.0].metrics;
+        metrics.worker(context.worker.id).cache_bypass(why);
+    }
     let order = Order::new(context, upstream);
     let requested = context.worker.cache.clock().now();
     let mut answer = forward::straight(context, &order, body).await?;
@@ -303,7 +307,7 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
             }
         };
         if answer.status() != StatusCode::NOT_MODIFIED {
-            return fill(permit, answer, &own).await;
+            return fill(&order, permit, answer, &own).await;
         }
         own.borrow_mut().revalidated = true;
         let headers = answer.headers().clone();
@@ -322,12 +326,21 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
 }
 
 /// Moves an answer into the flight, or hands it to the client that caused the fetch.
-async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
+async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
+    let refused = |reason| {
+        if let Some(route) = order.route {
+            let metrics = &order.view.snapshot.routes[route.0].metrics;
+            metrics.worker(order.worker.id).cache_refusal(reason);
+        }
+    };
     let length = answer.body().length();
     match permit.start(answer.status(), answer.headers(), length) {
         Started::FellBack => own.borrow_mut().fell_back = true,
         // Nobody looks before this task yields.
-        Started::Uncacheable(_) => own.borrow_mut().result = Some(Ok(answer)),
+        Started::Uncacheable(refusal) => {
+            refused(refusal.reason);
+            own.borrow_mut().result = Some(Ok(answer));
+        }
         Started::Filling(mut filler) => {
             let mut stream = answer.into_body();
             loop {
@@ -346,7 +359,9 @@ async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
                     }
                     None => {
                         // Stored or purged meanwhile: its readers have it whole either way.
-                        let _filled = filler.finish();
+                        if let Filled::Unstored(reason) = filler.finish() {
+                            refused(reason);
+                        }
                         return;
                     }
                 }
