@@ -48,6 +48,17 @@ pub enum ClientTlsError {
     Setup(#[from] rustls::Error),
 }
 
+impl ClientTlsError {
+    /// The file that is to blame, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::NoAuthorities | Self::Name(_) | Self::Setup(_) => None,
+        }
+    }
+}
+
 /// Settings of TLS to the endpoints of one upstream.
 #[derive(Debug)]
 pub struct ClientTls {

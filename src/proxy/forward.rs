@@ -288,7 +288,7 @@ fn for_hop(order: &Order, target: &mut upstream::Target<'_>, headers: &mut Heade
     if target.names_clients() {
         let from = match order.client.address {
             ClientAddress::Inet(address) => Some(address),
-            ClientAddress::Unix | ClientAddress::Unknown => None,
+            ClientAddress::Unix | ClientAddress::UnixAtProxy | ClientAddress::Unknown => None,
         };
         target.on_behalf_of(from, order.peer.local);
     }

@@ -97,7 +97,7 @@ fn rfc7239(request: &Parts, peer: &Peer, client: &Client) -> Option<HeaderValue>
         host: host.unwrap_or_default(),
         secure: client.secure,
     };
-    forwarded::write_elements(told.hops.iter().copied().map(Some), theirs, ours)
+    forwarded::write_elements(told.hops.iter().copied(), theirs, ours)
 }
 
 /// `Via` names the version in which a message was received (RFC 9110 section 7.6.3).

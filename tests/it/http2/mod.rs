@@ -8,12 +8,14 @@
 //! | `floods`    | too much of what is allowed                                                    |
 //! | `slow`      | clients that take their time                                                   |
 //! | `service`   | what good clients get: bodies, trailers, tunnels, early answers, drains        |
+//! | `logged`    | what of a request gets into the log                                            |
 //! | `clients`   | curl and the h2 crate                                                          |
 //! | `wire`, `hpack` | the client that says whatever a test wants                                 |
 
 mod clients;
 mod floods;
 mod hpack;
+mod logged;
 mod requests;
 mod rfc7541;
 mod rfc9113;
