@@ -545,6 +545,29 @@ async fn an_answer_for_somebody_whom_a_proxy_names_is_nobody_elses() {
     assert_eq!(gate.send(&from_outside("/p")).await.text(), "nobody");
 }
 
+/// What endpoints are told of a request to the test below.
+const ADDED: [(&str, &str); 8] = [
+    ("host", "shop.test"),
+    ("x-forwarded-for", "127.0.0.1"),
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-host", "shop.test"),
+    ("forwarded", "for=127.0.0.1;host=shop.test;proto=https"),
+    ("via", "1.1 headgate"),
+    ("x-tenant", "shop"),
+    ("x-tag", "edge"),
+];
+/// What its endpoint would have taken away.
+const SWORN: [&str; 8] = [
+    "x-request-id",
+    "cache-status",
+    "age",
+    "vary",
+    "via",
+    "strict-transport-security",
+    "access-control-allow-origin",
+    "x-edge",
+];
+
 #[tokio::test]
 async fn no_option_of_connection_takes_away_what_headgate_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -559,19 +582,9 @@ async fn no_option_of_connection_takes_away_what_headgate_says() {
         ..Speaks::default()
     };
     let client = TlsClient::new(&servers, speaks);
-    let sworn = [
-        "x-request-id",
-        "cache-status",
-        "age",
-        "vary",
-        "via",
-        "strict-transport-security",
-        "access-control-allow-origin",
-        "x-edge",
-    ];
-    let origin = Origin::start("a").await.on("*", move |_| {
+    let origin = Origin::start("a").await.on("*", |_| {
         Reply::ok("x")
-            .header("connection", &sworn.join(", "))
+            .header("connection", &SWORN.join(", "))
             .header("cache-control", "max-age=60")
     });
     let edge = "hsts: { max_age: 1d }, cors: { origins: ['https://a.test'] }, \
@@ -595,17 +608,7 @@ async fn no_option_of_connection_takes_away_what_headgate_says() {
             &format!("upstream: shop, cache: {{}}, {edge}"),
         );
     let gate = Gate::start_in(folder, &config).await;
-    let added = [
-        ("host", "shop.test"),
-        ("x-forwarded-for", "127.0.0.1"),
-        ("x-forwarded-proto", "https"),
-        ("x-forwarded-host", "shop.test"),
-        ("forwarded", "for=127.0.0.1;host=shop.test;proto=https"),
-        ("via", "1.1 headgate"),
-        ("x-tenant", "shop"),
-        ("x-tag", "edge"),
-    ];
-    let mut names: Vec<&str> = added.iter().map(|(name, _)| *name).collect();
+    let mut names: Vec<&str> = ADDED.iter().map(|(name, _)| *name).collect();
     names.extend(["X-Request-Id", "CLIENT-CERT", "client-cert-chain", "close"]);
 
     for (path, anonymous) in [("/straight", false), ("/cached", false), ("/cached", true)] {
@@ -617,7 +620,7 @@ async fn no_option_of_connection_takes_away_what_headgate_says() {
         let mut stream = client.connect(gate.address, "shop.test").await.unwrap();
         let answer = stream.send(&request).await.expect(200);
         let seen = origin.last(path);
-        for (name, value) in added {
+        for (name, value) in ADDED {
             assert_eq!(seen.all(name), [value], "{path} {name}");
         }
         assert_eq!(
