@@ -11,6 +11,7 @@
 //! | `floods`    | too much of what is allowed                                                    |
 //! | `slow`      | clients that take their time                                                   |
 //! | `service`   | what good clients get: bodies, trailers, tunnels, early answers, drains        |
+//! | `logged`    | what of a request gets into the log                                            |
 //! | `clients`   | curl and the h2 crate                                                          |
 //! | `wire`, `hpack` | the client that says whatever a test wants                                 |
 //! | `watch`     | looks at every frame that comes back: each MUST that binds a sender            |
@@ -19,6 +20,7 @@
 mod clients;
 mod floods;
 mod hpack;
+mod logged;
 mod requests;
 mod rfc7541;
 mod rfc9113;

@@ -3,7 +3,7 @@
 
 use tempfile::TempDir;
 
-use crate::harness::{Config, Gate, Issuer, Latch, Origin, Reply, Seen, Server};
+use crate::harness::{Authority, Config, Gate, Latch, Origin, Reply, Seen, Server};
 
 use super::Scene;
 use super::hpack::{entered, literals};
@@ -377,7 +377,7 @@ struct Stuck {
 impl Stuck {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        Issuer::new().write(&folder.path().join("ca.pem"));
+        Authority::new("ca").write(&folder.path().join("ca.pem"));
         let server = Server::start(|mut conn| async move {
             conn.client.until_closed().await;
         })
