@@ -25,6 +25,7 @@ mod compression;
 mod connection_limits;
 mod cors;
 mod demo;
+mod descriptors;
 mod edits;
 mod files;
 mod framing;
