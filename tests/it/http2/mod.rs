@@ -19,7 +19,7 @@ mod rfc7541;
 mod rfc9113;
 mod service;
 mod slow;
-mod wire;
+pub(crate) mod wire;
 
 use crate::harness::{Config, Gate, Origin};
 
