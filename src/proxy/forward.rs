@@ -317,7 +317,7 @@ fn receive(
     picked: Picked,
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
-    headers::for_client(&mut head.headers);
+    headers::for_client(&mut head.headers, &order.request);
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;

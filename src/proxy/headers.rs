@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Version;
 use http::header::{
     CONNECTION, CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
-    REFERRER_POLICY, VIA,
+    REFERRER_POLICY, TE, TRAILER, VIA,
 };
 use http::request::Parts;
 use smallvec::SmallVec;
@@ -131,8 +131,9 @@ pub(super) fn ensure_host(headers: &mut HeaderMap, version: Version, endpoint: &
     }
 }
 
-/// Removes from an answer what belongs to the endpoint's hop.
-pub(super) fn for_client(headers: &mut HeaderMap) {
+/// Removes from an answer to `request` what belongs to the endpoint's hop. What it says of trailers is
+/// for a client that takes them.
+pub(super) fn for_client(headers: &mut HeaderMap, request: &Parts) {
     if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
         return;
     }
@@ -143,9 +144,21 @@ pub(super) fn for_client(headers: &mut HeaderMap) {
     for name in listed {
         headers.remove(name);
     }
+    let announced = headers.contains_key(TRAILER) && takes_trailers(request);
     for name in HOP_BY_HOP {
-        headers.remove(*name);
+        if !(announced && *name == TRAILER) {
+            headers.remove(*name);
+        }
     }
+}
+
+/// Whether a client can be sent trailers (RFC 9110 section 6.5.1): over HTTP/2 always.
+pub(super) fn takes_trailers(request: &Parts) -> bool {
+    let members = |value: &HeaderValue| {
+        let mut members = value.as_bytes().split(|byte| *byte == b',');
+        members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    };
+    request.version == Version::HTTP_2 || request.headers.get_all(TE).iter().any(members)
 }
 
 const HOP_BY_HOP: &[&str] = &[
@@ -389,7 +402,15 @@ mod tests {
         headers.insert("x-internal", HeaderValue::from_static("1"));
         headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
         headers.insert("etag", HeaderValue::from_static("\"a\""));
-        for_client(&mut headers);
+        headers.insert("trailer", HeaderValue::from_static("x-sum"));
+        let asked = |te: &str| {
+            let request = Request::get("/").header("te", te).body(()).unwrap();
+            request.into_parts().0
+        };
+        let mut taken = headers.clone();
+        for_client(&mut taken, &asked("gzip, Trailers"));
+        assert_eq!((taken.len(), taken.contains_key("trailer")), (2, true));
+        for_client(&mut headers, &asked("gzip"));
         assert_eq!(headers.len(), 1);
         assert!(headers.contains_key("etag"));
     }

@@ -9,6 +9,7 @@ mod early;
 mod fault;
 mod handler;
 mod tls;
+mod trailers;
 
 use std::net::SocketAddr;
 
@@ -19,6 +20,7 @@ pub use early::Early;
 pub use fault::Fault;
 pub use handler::Handler;
 pub use tls::{ClientCert, Scope, Tls};
+pub use trailers::{announces, may_trail, sift_trailers};
 
 /// The other end of a client connection.
 #[derive(Debug, Clone)]
