@@ -9,17 +9,15 @@ use memchr::memchr;
 
 use crate::wire::Fault;
 
-/// Room for the fields that are added on the way.
-const ADDED: usize = 8;
-
-/// Reads the lines at `ranges` of `section`. `look` sees each field and says whether it is kept.
+/// Reads the lines at `ranges` of `section` into a map with `room` for so many fields. `look` sees each
+/// field and says whether it is kept.
 pub(super) fn parse(
     section: &Bytes,
     ranges: impl Iterator<Item = (usize, usize)>,
-    count: usize,
+    room: usize,
     mut look: impl FnMut(&HeaderName, &HeaderValue) -> Result<bool, Fault>,
 ) -> Result<HeaderMap, Fault> {
-    let mut fields = HeaderMap::with_capacity(count.saturating_add(ADDED));
+    let mut fields = HeaderMap::with_capacity(room);
     for (begin, end) in ranges {
         let line = section.get(begin..end).unwrap_or_default();
         let (name, from, to) = split(line)?;

@@ -250,7 +250,7 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
             sticky,
         } = forward::send(
             &order,
-            |headers| permit.prepare(headers),
+            Some(&|headers| permit.prepare(headers)),
             RequestBody::Empty,
         )
         .await;

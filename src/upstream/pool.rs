@@ -9,14 +9,15 @@
 
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 
 use crate::balancer::{Endpoint, EndpointId};
 use crate::config::model::{UpstreamProtocol, UpstreamTimeouts};
@@ -295,16 +296,12 @@ impl Link {
         self.said() == Said::Nothing
     }
 
-    /// What the endpoint has said unasked. Looked at with nobody to wake, since an idle connection has
-    /// nothing to wait for.
+    /// What the endpoint has said unasked.
     pub(super) fn said(&mut self) -> Said {
-        let mut nobody = Context::from_waker(Waker::noop());
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        match Pin::new(&mut self.stream).poll_read(&mut nobody, &mut buffer) {
-            Poll::Pending => Said::Nothing,
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Said::Something,
-            Poll::Ready(_) => Said::End,
+        match self.stream.try_read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Said::Nothing,
+            Ok(1..) => Said::Something,
+            Ok(0) | Err(_) => Said::End,
         }
     }
 

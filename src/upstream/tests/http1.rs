@@ -402,10 +402,7 @@ fn early_hints_are_told_and_other_information_is_dropped_and_counted() {
         };
         let heard = Heard::default();
         let tell = |status, headers| heard.hear(status, headers);
-        let target = bench.target();
-        let asking = bench
-            .pools
-            .exchange(target, get(), Reuse::Idle, Some(&tell));
+        let asking = bench.send_hearing(get(), Some(&tell));
         let (answer, ()) = tokio::join!(asking, serving);
         assert_eq!(answer.unwrap().response.status(), 200);
         let heard = heard.0.into_inner();
