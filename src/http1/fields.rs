@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use memchr::memchr;
 
 use crate::wire::Fault;
 
@@ -45,14 +44,18 @@ pub(super) fn check(line: &[u8]) -> Result<(), Fault> {
 
 /// The name, and where in the line the value begins and ends.
 fn split(line: &[u8]) -> Result<(HeaderName, usize, usize), Fault> {
-    let Some(colon) = memchr(b':', line) else {
+    // Names are short: a plain search is over before a fast one has begun.
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
         return Err(match line {
             [b' ' | b'\t', ..] => Fault::Malformed("a folded field line"),
             _ => Fault::Malformed("a field line without a colon"),
         });
     };
     let name = line.get(..colon).unwrap_or_default();
-    let name = HeaderName::from_bytes(name).map_err(|_invalid| misnamed(name))?;
+    let name = match known(name) {
+        Some(name) => name,
+        None => HeaderName::from_bytes(name).map_err(|_invalid| misnamed(name))?,
+    };
     let mut from = colon.saturating_add(1);
     let mut to = line.len();
     while let Some(b' ' | b'\t') = line.get(from) {
@@ -64,6 +67,28 @@ fn split(line: &[u8]) -> Result<(HeaderName, usize, usize), Fault> {
         to = to.saturating_sub(1);
     }
     Ok((name, from, to))
+}
+
+/// Names that nearly every message has, as nearly everybody writes them: the way through
+/// `HeaderName::from_bytes`, which is for all, is much longer.
+fn known(name: &[u8]) -> Option<HeaderName> {
+    Some(match name {
+        b"Host" | b"host" => header::HOST,
+        b"Date" | b"date" => header::DATE,
+        b"ETag" | b"etag" => header::ETAG,
+        b"Accept" | b"accept" => header::ACCEPT,
+        b"Cookie" | b"cookie" => header::COOKIE,
+        b"Server" | b"server" => header::SERVER,
+        b"Connection" | b"connection" => header::CONNECTION,
+        b"User-Agent" | b"user-agent" => header::USER_AGENT,
+        b"Content-Type" | b"content-type" => header::CONTENT_TYPE,
+        b"Cache-Control" | b"cache-control" => header::CACHE_CONTROL,
+        b"Last-Modified" | b"last-modified" => header::LAST_MODIFIED,
+        b"Content-Length" | b"content-length" => header::CONTENT_LENGTH,
+        b"Accept-Encoding" | b"accept-encoding" => header::ACCEPT_ENCODING,
+        b"Accept-Language" | b"accept-language" => header::ACCEPT_LANGUAGE,
+        _ => return None,
+    })
 }
 
 fn misnamed(name: &[u8]) -> Fault {

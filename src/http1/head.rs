@@ -72,18 +72,15 @@ pub fn encode_request(
     head.finish(fields.framing, fields.connection);
 }
 
-/// Writes the head of a final answer, or of `101`, in the client's `version`. `described` says that `headers` may tell the length
+/// Begins the head of a final answer, or of `101`, in the client's `version`. `end_answer` ends it.
+pub fn begin_answer(out: &mut Vec<u8>, version: Version, status: StatusCode) {
+    status_line(out, version, status);
+}
+
+/// Writes the fields of an answer and ends its head. `described` says that `headers` may tell the length
 /// of a body that does not follow (an answer to `HEAD`, or a `304`); `date` is a clock's, if there is
 /// one.
-pub fn encode_answer(
-    out: &mut Vec<u8>,
-    version: Version,
-    status: StatusCode,
-    fields: Fields<'_>,
-    described: bool,
-    date: Option<&[u8]>,
-) {
-    status_line(out, version, status);
+pub fn end_answer(out: &mut Vec<u8>, fields: Fields<'_>, described: bool, date: Option<&[u8]>) {
     let has_date = write_fields(out, fields, described);
     if let Some(date) = date.filter(|_| !has_date) {
         field(out, "date", date);

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -158,6 +158,18 @@ fn source(context: &Context, upstream: UpstreamId) -> Cow<'_, str> {
 
 fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<Stream> {
     context.cache = Some(CacheResult::Hit);
+    let hit = if may_stay_lines(context) {
+        match hit.into_lines(now) {
+            Ok((status, lines, content)) => {
+                // Room for the request id.
+                let headers = HeaderMap::with_capacity(1);
+                return response(status, headers, Stream::Hit { lines, content });
+            }
+            Err(hit) => hit,
+        }
+    } else {
+        hit
+    };
     let (status, headers, body) = hit.into_parts(now);
     let stream = match body {
         HitBody::Empty => Stream::Empty,
@@ -165,6 +177,13 @@ fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<
         body @ HitBody::Segments(_) => Stream::Shared(body.into()),
     };
     response(status, headers, stream)
+}
+
+/// Whether nobody on the way to the client looks at the fields of an answer.
+fn may_stay_lines(context: &Context) -> bool {
+    let route = context.route.map(|route| &context.view.snapshot.routes[route.0]);
+    context.request.version < Version::HTTP_2
+        && route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {

@@ -226,7 +226,7 @@ async fn attempts(
             fields: if edit.is_none() && order.is_plain(&target) {
                 Fields::Told(&tell)
             } else {
-                Fields::Map(order.fields(edit, &target))
+                Fields::Map(Box::new(order.fields(edit, &target)))
             },
             body: body.take().unwrap_or(RequestBody::Empty),
         };
@@ -234,7 +234,7 @@ async fn attempts(
         let error = match order
             .worker
             .pools
-            .exchange(target, request, reuse, Some(&early))
+            .exchange(&target, request, reuse, Some(&early))
             .await
         {
             Ok(answer) => {

@@ -207,6 +207,10 @@ impl Handler for Worker {
         handle::handle(Rc::clone(self), Rc::clone(peer), request, early)
     }
 
+    fn write_fields(body: &Outbound, out: &mut Vec<u8>) -> bool {
+        body.write_fields(out)
+    }
+
     fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Outbound> {
         handle::refuse(Rc::clone(self), Rc::clone(peer), fault)
     }

@@ -51,7 +51,7 @@ impl Pools {
     /// With the stage, the fault and what may be done about it.
     pub async fn exchange(
         self: &Rc<Self>,
-        target: Target<'_>,
+        target: &Target<'_>,
         request: Outgoing<'_>,
         reuse: Reuse,
         early: Early<'_>,
@@ -98,7 +98,7 @@ impl Pools {
 
     async fn over_http1(
         self: &Rc<Self>,
-        target: Target<'_>,
+        target: &Target<'_>,
         request: Outgoing<'_>,
         reuse: Reuse,
         early: Early<'_>,

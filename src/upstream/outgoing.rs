@@ -28,8 +28,8 @@ pub type Tell<'a> = dyn Fn(&mut dyn FnMut(&HeaderName, &HeaderValue)) + 'a;
 
 /// The fields of a request to an endpoint.
 pub enum Fields<'a> {
-    /// In a map.
-    Map(HeaderMap),
+    /// In a map; boxed, since most requests have none.
+    Map(Box<HeaderMap>),
     /// Wherever they come from.
     Told(&'a Tell<'a>),
 }
@@ -39,7 +39,7 @@ impl Fields<'_> {
     #[must_use]
     pub fn into_map(self) -> HeaderMap {
         match self {
-            Self::Map(map) => map,
+            Self::Map(map) => *map,
             Self::Told(tell) => {
                 let mut map = HeaderMap::new();
                 tell(&mut |name, value| {

@@ -134,7 +134,7 @@ pub(super) struct Keep {
 }
 
 impl Keep {
-    pub(super) fn of(target: Target<'_>) -> Self {
+    pub(super) fn of(target: &Target<'_>) -> Self {
         Self {
             idle: target.timeouts.idle,
             max: target.max_idle,
@@ -198,7 +198,7 @@ impl Pools {
     }
 
     /// The most recently used idle connection to the target's endpoint on which nothing has come.
-    pub(super) fn take(&self, target: Target<'_>) -> Option<Box<Link>> {
+    pub(super) fn take(&self, target: &Target<'_>) -> Option<Box<Link>> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.entry(target.endpoint.id).or_insert_with(|| Pool {
             links: Vec::new(),
@@ -247,7 +247,7 @@ impl Pools {
     }
 
     /// A fresh connection of HTTP/1.1.
-    pub(super) fn link(&self, stream: Stream, target: Target<'_>) -> Box<Link> {
+    pub(super) fn link(&self, stream: Stream, target: &Target<'_>) -> Box<Link> {
         Box::new(Link {
             stream,
             timer: self.deadlines.timer(),
@@ -257,7 +257,7 @@ impl Pools {
     }
 
     /// The connections of HTTP/2 to the target's endpoint.
-    pub(super) fn peers(&self, target: Target<'_>) -> Rc<Peers> {
+    pub(super) fn peers(&self, target: &Target<'_>) -> Rc<Peers> {
         let mut all = self.peers.borrow_mut();
         let peers = all.entry(target.endpoint.id);
         Rc::clone(peers.or_insert_with(|| Peers::new(target.metrics, self.worker)))

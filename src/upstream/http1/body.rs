@@ -30,8 +30,8 @@ const LARGE: usize = 64 * 1024;
 /// What follows the head of an answer.
 #[derive(Debug)]
 pub(in super::super) enum Flow {
-    /// A body.
-    Message(Message),
+    /// A body. Boxed, since it moves with its answer from station to station.
+    Message(Box<Message>),
     /// The bytes of another protocol.
     Tunnel(Box<Tunnel>),
 }
@@ -69,11 +69,11 @@ impl Flow {
     pub(super) fn message(
         pools: &Rc<Pools>,
         link: Box<Link>,
-        target: Target<'_>,
+        target: &Target<'_>,
         upload: Upload,
         rest: Rest,
     ) -> Self {
-        let mut message = Message {
+        let mut message = Box::new(Message {
             link: Some(link),
             upload: (!upload.is_done()).then(|| Box::new(upload)),
             rest,
@@ -83,7 +83,7 @@ impl Flow {
                 body_idle: target.timeouts.body_idle,
                 keep: Keep::of(target),
             },
-        };
+        });
         // Nothing may ever poll a body that is over already.
         if message.rest.decoder.is_end() {
             message.release();
@@ -96,7 +96,7 @@ impl Flow {
         link: Box<Link>,
         upload: Upload,
         input: BytesMut,
-        target: Target<'_>,
+        target: &Target<'_>,
     ) -> Self {
         let metrics: &Arc<metrics::Upstream> = target.upstream_metrics;
         let idle = target.timeouts.tunnel_idle;

@@ -67,7 +67,7 @@ pub(super) async fn send(
     pools: &Rc<Pools>,
     mut link: Box<Link>,
     request: Outgoing<'_>,
-    target: Target<'_>,
+    target: &Target<'_>,
     early: Early<'_>,
 ) -> Result<Response<Flow>, Failed> {
     let transfer = request.body.transfer();
@@ -93,26 +93,23 @@ pub(super) async fn send(
     };
     link.timer.arm(target.timeouts.first_byte);
     let result = poll_fn(|cx| waiting.poll(cx, &mut link)).await;
-    let Waiting {
-        upload,
-        input,
-        parser,
-        ..
-    } = waiting;
     let answer = match result {
         Ok(answer) => answer,
         Err(mut failed) => {
             failed.unsent = failed
                 .nothing_left
-                .then(|| upload.into_untouched())
+                .then(|| waiting.upload.into_untouched())
                 .flatten();
             return Err(failed);
         }
     };
     link.timer.disarm();
-    let upload = upload.after_head(|out| pools.put_gear(Gear { out, parser }));
-    let (mut response, body) = Response::new(()).into_parts();
-    let () = body;
+    if let Some(out) = waiting.upload.after_head() {
+        let parser = std::mem::take(&mut waiting.parser);
+        pools.put_gear(Gear { out, parser });
+    }
+    let Waiting { upload, input, .. } = waiting;
+    let (mut response, ()) = Response::new(()).into_parts();
     response.status = answer.status;
     response.headers = answer.headers;
     response.version = answer.version;

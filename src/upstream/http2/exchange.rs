@@ -38,7 +38,7 @@ use super::peers::Seated;
 /// Sends `request` and waits for the head of the answer.
 pub(in super::super) async fn exchange(
     pools: &Rc<Pools>,
-    target: Target<'_>,
+    target: &Target<'_>,
     request: Outgoing<'_>,
     reuse: Reuse,
     early: Early<'_>,
@@ -139,7 +139,7 @@ fn translate(
     method: &Method,
     path: &PathAndQuery,
     mut fields: HeaderMap,
-    target: Target<'_>,
+    target: &Target<'_>,
     offered: Option<&str>,
 ) -> Option<Request<()>> {
     let scheme = if target.hop.tls.is_some() {

@@ -122,11 +122,11 @@ impl Bench {
         let request = Outgoing {
             method: &head.method,
             target: head.uri.path_and_query().unwrap(),
-            fields: Fields::Map(head.headers),
+            fields: Fields::Map(Box::new(head.headers)),
             body,
         };
         self.pools
-            .exchange(self.target(), request, Reuse::Idle, early)
+            .exchange(&self.target(), request, Reuse::Idle, early)
             .await
     }
 
