@@ -8,6 +8,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::wire::Fault;
 
+use super::names;
+
 /// Reads the lines at `ranges` of `section` into a map with `room` for so many fields. `look` sees each
 /// field and says whether it is kept.
 pub(super) fn parse(
@@ -52,7 +54,7 @@ fn split(line: &[u8]) -> Result<(HeaderName, usize, usize), Fault> {
         });
     };
     let name = line.get(..colon).unwrap_or_default();
-    let name = match known(name) {
+    let name = match names::known(name) {
         Some(name) => name,
         None => HeaderName::from_bytes(name).map_err(|_invalid| misnamed(name))?,
     };
@@ -67,28 +69,6 @@ fn split(line: &[u8]) -> Result<(HeaderName, usize, usize), Fault> {
         to = to.saturating_sub(1);
     }
     Ok((name, from, to))
-}
-
-/// Names that nearly every message has, as nearly everybody writes them: the way through
-/// `HeaderName::from_bytes`, which is for all, is much longer.
-fn known(name: &[u8]) -> Option<HeaderName> {
-    Some(match name {
-        b"Host" | b"host" => header::HOST,
-        b"Date" | b"date" => header::DATE,
-        b"ETag" | b"etag" => header::ETAG,
-        b"Accept" | b"accept" => header::ACCEPT,
-        b"Cookie" | b"cookie" => header::COOKIE,
-        b"Server" | b"server" => header::SERVER,
-        b"Connection" | b"connection" => header::CONNECTION,
-        b"User-Agent" | b"user-agent" => header::USER_AGENT,
-        b"Content-Type" | b"content-type" => header::CONTENT_TYPE,
-        b"Cache-Control" | b"cache-control" => header::CACHE_CONTROL,
-        b"Last-Modified" | b"last-modified" => header::LAST_MODIFIED,
-        b"Content-Length" | b"content-length" => header::CONTENT_LENGTH,
-        b"Accept-Encoding" | b"accept-encoding" => header::ACCEPT_ENCODING,
-        b"Accept-Language" | b"accept-language" => header::ACCEPT_LANGUAGE,
-        _ => return None,
-    })
 }
 
 fn misnamed(name: &[u8]) -> Fault {

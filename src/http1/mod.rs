@@ -20,6 +20,7 @@ mod framing;
 mod head;
 mod lines;
 mod memory;
+mod names;
 mod request;
 mod response;
 

@@ -36,26 +36,60 @@ const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
 
-/// Answers from the cache, or fetches for it.
+/// What the cache says at once.
+pub(super) enum AtOnce {
+    /// The answer.
+    Hit(Response<Stream>),
+    /// `look_up` has to go on: with this, if the cache could be asked.
+    Not(Option<Lookup>),
+}
+
+/// Answers from the cache, if it has an answer.
+pub(super) fn at_once(
+    context: &mut Context,
+    rule: &CacheRule,
+    host: &str,
+    upstream: UpstreamId,
+    body: &Inbound,
+) -> AtOnce {
+    if body.offers().is_some() || passes_by(context, body).is_some() {
+        return AtOnce::Not(None);
+    }
+    let now = context.began;
+    match find(context, rule, host, upstream, now) {
+        Lookup::Hit(hit) => AtOnce::Hit(hit_answer(context, hit, now)),
+        other => AtOnce::Not(Some(other)),
+    }
+}
+
+/// Why the cache is not even asked, where it is not.
+fn passes_by(context: &Context, body: &Inbound) -> Option<Bypass> {
+    if context.request.method.is_safe() && !body.is_end_stream() {
+        // Over HTTP/2 no field need say that a body follows.
+        return Some(Bypass::RequestBody);
+    }
+    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
+    // A certificate says who asks, as `Authorization` does.
+    let shown = context.peer.tls.as_deref().is_some_and(shows_who);
+    shown.then_some(Bypass::Authorization)
+}
+
+/// Answers from the cache, or fetches for it. `first` is what `at_once` was told.
 pub(super) async fn look_up(
     context: &mut Context,
     rule: &CacheRule,
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
+    first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
         return forward::straight(context, &Order::new(context, upstream), body).await;
     }
-    if context.request.method.is_safe() && !body.is_end_stream() {
-        // Over HTTP/2 no field need say that a body follows.
-        return pass_by(context, upstream, body, Bypass::RequestBody).await;
+    if let Some(why) = passes_by(context, &body) {
+        return pass_by(context, upstream, body, why).await;
     }
-    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
-    if context.peer.tls.as_deref().is_some_and(shows_who) {
-        // A certificate says who asks, as `Authorization` does.
-        return pass_by(context, upstream, body, Bypass::Authorization).await;
-    }
+    let mut first = first;
     let mut failures = 0;
     let mut alone = Refusal {
         reason: Uncacheable::Vary,
@@ -67,7 +101,9 @@ pub(super) async fn look_up(
         } else {
             Instant::now()
         };
-        let (waiter, lead) = match find(context, rule, host, upstream, now) {
+        let found = first.take();
+        let found = found.unwrap_or_else(|| find(context, rule, host, upstream, now));
+        let (waiter, lead) = match found {
             Lookup::Hit(hit) => return Ok(hit_answer(context, hit, now)),
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
@@ -181,7 +217,9 @@ fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<
 
 /// Whether nobody on the way to the client looks at the fields of an answer.
 fn may_stay_lines(context: &Context) -> bool {
-    let route = context.route.map(|route| &context.view.snapshot.routes[route.0]);
+    let route = context
+        .route
+        .map(|route| &context.view.snapshot.routes[route.0]);
     context.request.version < Version::HTTP_2
         && route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }

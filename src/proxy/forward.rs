@@ -32,9 +32,7 @@ use crate::router;
 use crate::shard::KeySource;
 use crate::snapshot;
 use crate::upstream::exchange::Reuse;
-use crate::upstream::{
-    self, ExchangeError, Fault, Fields, Outgoing, RequestBody, Retry, Stage,
-};
+use crate::upstream::{self, ExchangeError, Fault, Fields, Outgoing, RequestBody, Retry, Stage};
 use crate::wire::{ClientAddress, Peer};
 
 use super::context::{Context, Exchange, Hints};

@@ -76,8 +76,14 @@ fn x_forwarded(
     static HTTPS: HeaderValue = HeaderValue::from_static("https");
     let told = client.told.as_deref();
     let chain = told.and_then(|told| forwarded::write_list(&told.hops));
-    each(&X_FORWARDED_FOR, chain.as_ref().unwrap_or(&peer.forwarded_for));
-    each(&X_FORWARDED_PROTO, if client.secure { &HTTPS } else { &HTTP });
+    each(
+        &X_FORWARDED_FOR,
+        chain.as_ref().unwrap_or(&peer.forwarded_for),
+    );
+    each(
+        &X_FORWARDED_PROTO,
+        if client.secure { &HTTPS } else { &HTTP },
+    );
     let host = told.and_then(|told| told.host.as_ref());
     if let Some(host) = host.or_else(|| sent.get(HOST)) {
         each(&X_FORWARDED_HOST, host);

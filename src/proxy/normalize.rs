@@ -199,28 +199,33 @@ pub(super) fn canonical_host(text: &str, secure: bool) -> Result<Cow<'_, str>, N
 /// A name or an IPv4 address, in form; its port neither `own` nor with leading zeros. One pass, since
 /// nearly all hosts are like this.
 fn is_plainly_canonical(host: &[u8], own: u16) -> bool {
-    let mut before = b'.';
-    let mut rest = host;
-    while let Some((&byte, after)) = rest.split_first() {
-        match byte {
-            b':' => break,
-            b'.' if before == b'.' => return false,
-            b'.' | b'-' | b'_' | b'a'..=b'z' | b'0'..=b'9' => before = byte,
-            _ => return false,
-        }
-        rest = after;
+    let colon = host.iter().position(|byte| *byte == b':');
+    let (name, port) = host
+        .split_at_checked(colon.unwrap_or(host.len()))
+        .unwrap_or_default();
+    let plain = |byte: &u8| matches!(byte, b'.' | b'-' | b'_' | b'a'..=b'z' | b'0'..=b'9');
+    // No early end, so that many bytes are looked at at once.
+    let is_plain = name.iter().fold(true, |all, byte| all & plain(byte));
+    let empty_label = |pair: &[u8]| pair == b"..";
+    if !is_plain || matches!(name, [] | [b'.', ..] | [.., b'.']) || name.windows(2).any(empty_label)
+    {
+        return false;
     }
-    let port = match rest {
-        [] => None,
-        [_, b'1'..=b'9', ..] => match std::str::from_utf8(rest).map(|port| port.get(1..)) {
-            Ok(Some(port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                port.parse::<u16>().ok()
-            }
-            _ => return false,
-        },
-        _ => return false,
-    };
-    before != b'.' && (rest.is_empty() || port.is_some_and(|port| port != own))
+    match port {
+        [] => true,
+        [_, digits @ ..] => port_number(digits).is_some_and(|port| port != own),
+    }
+}
+
+/// A port as it is written without leading zeros.
+fn port_number(digits: &[u8]) -> Option<u16> {
+    if !matches!(digits, [b'1'..=b'9', ..]) {
+        return None;
+    }
+    digits.iter().try_fold(0_u16, |port, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        port.checked_mul(10)?.checked_add(u16::from(digit))
+    })
 }
 
 fn target(head: &mut Parts, rules: PathRules) -> Result<(), Reject> {

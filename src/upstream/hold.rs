@@ -21,11 +21,7 @@ pub(super) struct Hold(Timer);
 
 impl Hold {
     /// For a request that has an `Expect` or has none; none if its body need not wait.
-    pub(super) fn of(
-        expects: bool,
-        body: &RequestBody,
-        deadlines: &Rc<Deadlines>,
-    ) -> Option<Self> {
+    pub(super) fn of(expects: bool, body: &RequestBody, deadlines: &Rc<Deadlines>) -> Option<Self> {
         if !expects || !matches!(body, RequestBody::Stream(_)) {
             return None;
         }

@@ -4,9 +4,9 @@
 //! the request line; `http2`, tunnels and whoever edits want them in a map. Invariant: fields are told
 //! in full and without side effects, each time anew, so that a request can be sent again.
 
+use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::Method;
 
 use super::request_body::RequestBody;
 
