@@ -45,6 +45,15 @@ impl Stream {
         }
     }
 
+    /// Lets go of the task that wrote last.
+    pub fn forget_task(&self) {
+        match self {
+            Self::Plain(socket) => socket.forget_task(),
+            Self::Tls(stream) => stream.get_ref().0.forget_task(),
+            Self::TlsClient(stream) => stream.get_ref().0.forget_task(),
+        }
+    }
+
     /// What was agreed on by ALPN, if anything was.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {

@@ -199,22 +199,25 @@ pub(super) fn canonical_host(text: &str, secure: bool) -> Result<Cow<'_, str>, N
 /// A name or an IPv4 address, in form; its port neither `own` nor with leading zeros. One pass, since
 /// nearly all hosts are like this.
 fn is_plainly_canonical(host: &[u8], own: u16) -> bool {
-    let colon = host.iter().position(|byte| *byte == b':');
-    let (name, port) = host
-        .split_at_checked(colon.unwrap_or(host.len()))
-        .unwrap_or_default();
-    let plain = |byte: &u8| matches!(byte, b'.' | b'-' | b'_' | b'a'..=b'z' | b'0'..=b'9');
-    // No early end, so that many bytes are looked at at once.
-    let is_plain = name.iter().fold(true, |all, byte| all & plain(byte));
-    let empty_label = |pair: &[u8]| pair == b"..";
-    if !is_plain || matches!(name, [] | [b'.', ..] | [.., b'.']) || name.windows(2).any(empty_label)
-    {
-        return false;
+    let mut before = b'.';
+    let mut rest = host;
+    while let Some((&byte, after)) = rest.split_first() {
+        match byte {
+            b':' => break,
+            b'.' if before == b'.' => return false,
+            b'.' | b'-' | b'_' | b'a'..=b'z' | b'0'..=b'9' => before = byte,
+            _ => return false,
+        }
+        rest = after;
     }
-    match port {
-        [] => true,
-        [_, digits @ ..] => port_number(digits).is_some_and(|port| port != own),
-    }
+    let port = match rest {
+        [] => None,
+        [_, digits @ ..] => match port_number(digits) {
+            None => return false,
+            port => port,
+        },
+    };
+    before != b'.' && port != Some(own)
 }
 
 /// A port as it is written without leading zeros.

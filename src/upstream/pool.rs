@@ -239,6 +239,7 @@ impl Pools {
             pool.metrics.worker(self.worker).unparked();
         }
         link.timer.clear();
+        link.stream.forget_task();
         pool.links.push(Idle {
             link,
             expires: self.deadlines.at(keep.idle),
