@@ -242,10 +242,6 @@ struct Own {
 }
 
 /// What waiting for a fetch led to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and lives for one call"
-)]
 enum Waited {
     /// An answer for this request.
     Answer(Response<Stream>),

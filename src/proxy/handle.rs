@@ -46,10 +46,6 @@ pub(super) fn handle(
 }
 
 /// Where the road leads.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an answer, which is the large one, is the usual one and lives for one call"
-)]
 enum Way {
     /// To an answer.
     Here(Response<Stream>),

@@ -55,13 +55,8 @@ pub(in super::super) async fn exchange(
     let reused = connect.is_none();
     let wrong = |failed| Attempt::new(Stage::AwaitHead, false, failed);
     let transfer = request.body.transfer();
-    let Outgoing {
-        method,
-        target: path,
-        fields,
-        body,
-    } = request;
-    let mut fields = fields.into_map();
+    let (method, path, body) = (request.method, request.target, request.body);
+    let mut fields = request.fields.into_map();
     let mut sender = seat.connection.sender();
     let offered = body.offers().map(str::to_owned);
     if offered.is_some() && !sender.is_extended_connect_protocol_enabled() {
