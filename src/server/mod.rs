@@ -9,6 +9,7 @@
 pub mod accept;
 pub mod admission;
 pub mod connection;
+pub mod dates;
 pub mod drain;
 pub mod guard;
 mod handshake;

@@ -268,7 +268,7 @@ impl<H: Handler> Shared<H> {
             framing: plan.framing,
             connection,
         };
-        self.with_date(|date| {
+        self.dates.with(|date| {
             http1::encode_answer(
                 out,
                 asked.version,

@@ -22,9 +22,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-use crate::clock;
 use crate::config::model::Protocols;
-use crate::http1::Date;
 use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::net::socket::{Batch, Socket};
@@ -32,6 +30,7 @@ use crate::net::stream::Stream;
 use crate::net::tls;
 use crate::wire::{Handler, Peer};
 
+use super::dates::Dates;
 use super::drain::Drain;
 use super::guard::{Limits, Watch};
 use super::handshake::handshake;
@@ -57,12 +56,12 @@ pub struct Shared<H> {
     pub limits: Cell<Limits>,
     /// What new connections of HTTP/2 may do; replaced by a reload.
     pub http2: Cell<http2::Settings>,
-    /// `Date` over HTTP/2.
-    pub dates: Rc<http2::Dates>,
     /// Heads are read into it, so that an idle connection has no buffer; never kept across an await.
     scratch: RefCell<Box<[u8]>>,
-    /// The tick of the worker's clock that `date` is of, and the date.
-    date: RefCell<(Option<u64>, Date)>,
+    /// The same for HTTP/2.
+    space: http2::Space,
+    /// `Date`.
+    dates: Dates,
 }
 
 impl<H: Handler> Shared<H> {
@@ -82,9 +81,9 @@ impl<H: Handler> Shared<H> {
             drain: Rc::clone(drain),
             limits: Cell::new(limits),
             http2: Cell::default(),
-            dates: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
-            date: RefCell::default(),
+            space: http2::Space::default(),
+            dates: Dates::new(deadlines),
         })
     }
 
@@ -162,6 +161,7 @@ impl<H: Handler> Shared<H> {
                 drain: &self.drain,
                 settings: self.http2.get(),
                 dates: &self.dates,
+                space: &self.space,
                 cells,
             };
             // Boxed, so that the task of a connection of HTTP/1.1 has no room for it.
@@ -171,18 +171,6 @@ impl<H: Handler> Shared<H> {
             return CloseReason::Malformed;
         }
         self.http1(stream, &unread, &peer, watch).await
-    }
-
-    /// Calls `write` with the date of the worker's clock.
-    fn with_date<T>(&self, write: impl FnOnce(&[u8]) -> T) -> T {
-        let (tick, date) = &mut *self.date.borrow_mut();
-        let now = self.deadlines.now();
-        let text = if tick.replace(now) == Some(now) {
-            date.last()
-        } else {
-            date.at(clock::since_epoch(clock::wall()))
-        };
-        write(text)
     }
 }
 

@@ -1,86 +1,65 @@
 //! One connection of HTTP/2: its streams, its limits, its end.
 //!
-//! One task polls h2's connection and the streams that it made; nothing is spawned, so a stream costs
-//! no turn of the runtime, and a panic in one of them costs the connection. Streams that are not ready
-//! at once are polled only when woken. Invariant: the connection ends after at most one more deadline,
-//! once it was told to: by the drain, a limit, a violation or a client that is late.
+//! One task drives the session and the exchanges of its streams; nothing is spawned, so a stream costs
+//! no turn of the runtime. Each turn takes in what has come, begins with the requests in it, polls the exchanges that
+//! were woken, and writes what was framed meanwhile in as few pieces as possible. Invariant: the
+//! connection ends after at most one more deadline, once it was told to: by the drain, a limit, a
+//! violation or a client that is late.
 
-use std::cell::Cell;
-use std::future::{Future as _, poll_fn};
-use std::pin::Pin;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, Stream as _};
-use h2::{Reason, RecvStream};
-use http::Request;
-use http::header::HeaderValue;
+use http::{Request, Response};
 
-use crate::clock;
-use crate::http2::frames::{self, Code, Ending};
+use crate::body::Inbound;
+use crate::http2::session::{Flood, Key, Session, Violation};
+use crate::http2::{Asked, Code};
 use crate::metrics::{CloseReason, Http2Flood, WorkerCells};
-use crate::net::deadline::{Deadlines, Timer};
+use crate::net::deadline::Timer;
 use crate::net::stream::Stream;
 use crate::server::drain::Drain;
-use crate::server::guard;
-use crate::wire::{Handler, Peer};
+use crate::wire::{Early, Handler, Peer};
 
-use super::exchange;
-use super::lane::{Io, Lane, Late};
-use super::request::{self, LastHost};
-use super::{Dates, Service, Settings};
+use super::board::{Board, Wakers};
+use super::exchange::{self, Common, Exchange, Place, Progress, Question, Stage};
+use super::lane::{Lane, Verdict};
+use super::voice::{Line, Voice};
+use super::{Service, Space};
 
 /// How long a client has to acknowledge a GOAWAY, or to take the last one.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// Nothing is read while so much waits to be written: what comes in brings more of it about.
+const TOO_MUCH: usize = 64 * 1024;
 
-/// What the streams of a connection share.
-#[derive(Debug)]
-pub(super) struct Common<H> {
-    pub(super) handler: Rc<H>,
-    pub(super) peer: Rc<Peer>,
-    pub(super) limits: guard::Limits,
-    pub(super) deadlines: Rc<Deadlines>,
-    pub(super) request: request::Bounds,
-    pub(super) last_host: LastHost,
-    dates: Rc<Dates>,
-    /// Streams that were given up because their client's window stayed closed.
-    stalled: Cell<u32>,
-}
-
-impl<H> Common<H> {
-    /// Now, as a field value.
-    pub(super) fn date(&self) -> HeaderValue {
-        self.dates.at(clock::wall())
-    }
-
-    pub(super) fn stalled(&self) {
-        self.stalled.set(self.stalled.get().saturating_add(1));
-    }
-}
-
-type Running = FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>;
-
-struct Connection<'a, H> {
-    common: Rc<Common<H>>,
+struct Connection<'a, H: Handler, F, M> {
+    handler: &'a Rc<H>,
+    peer: &'a Rc<Peer>,
+    make: M,
+    common: Common<'a>,
     drain: &'a Drain,
     cells: &'a WorkerCells,
-    settings: Settings,
+    space: &'a Space,
     lane: Lane,
-    h2: h2::server::Connection<Io, Bytes>,
-    running: Running,
-    requests: u64,
+    wakers: Wakers,
+    /// By the places of their streams.
+    exchanges: Vec<Option<Exchange<F, H::Body>>>,
+    busy: usize,
+    /// The place of a future that is done, for the next one.
+    spare: Option<Place<F>>,
+    /// The voice of the last request, for the next one if nobody kept it.
+    voice: Option<Rc<Voice>>,
+    /// Requests that may still come.
+    requests_left: u64,
     /// GOAWAY was sent, the open streams go on.
     leaving: Option<CloseReason>,
     /// GOAWAY was sent, and that is the end.
     ending: Option<CloseReason>,
     last_word: Timer,
-    client_resets: u64,
-    /// Streams that we reset in the current window of time.
-    own_resets: u32,
-    own_window: Timer,
-    /// All that was open waited for a window that the client kept closed.
+    /// A stream was given up because its client's window stayed closed, and none is left.
     stuck: bool,
 }
 
@@ -98,47 +77,38 @@ pub(super) async fn serve<H: Handler>(
         drain,
         settings,
         dates,
+        space,
         cells,
     } = service;
-    let bounds = frames::Bounds {
-        fields: settings.fields,
-        bytes: settings.header_bytes,
-        resets: settings.resets,
-    };
-    let (lane, io) = Lane::new(stream, unread, bounds, limits, deadlines);
-    let h2 = match open(&lane, io, &settings).await {
-        Ok(h2) => h2,
-        Err(reason) => return reason,
-    };
-    let common = Rc::new(Common {
-        handler: Rc::clone(handler),
-        peer,
-        limits,
-        deadlines: Rc::clone(deadlines),
-        request: request::Bounds {
-            fields: settings.fields,
-            bytes: settings.header_bytes,
-            target: settings.target,
-        },
-        last_host: LastHost::default(),
-        dates: Rc::clone(dates),
-        stalled: Cell::new(0),
+    let peer = &peer;
+    let session = Session::new(settings.terms(peer.scheme()));
+    let line = Rc::new(Line {
+        session: RefCell::new(session),
+        board: Board::new(settings.streams),
     });
     let mut connection = Connection {
-        common,
+        handler,
+        peer,
+        make: |request, early| handler.handle(peer, request, Some(early)),
+        common: Common {
+            line,
+            limits,
+            deadlines,
+            dates,
+        },
         drain,
         cells,
-        settings,
-        lane,
-        h2,
-        running: FuturesUnordered::new(),
-        requests: 0,
+        space,
+        lane: Lane::new(stream, unread, limits, deadlines),
+        wakers: Wakers::default(),
+        exchanges: Vec::new(),
+        busy: 0,
+        spare: None,
+        voice: None,
+        requests_left: settings.requests,
         leaving: None,
         ending: None,
         last_word: deadlines.timer(),
-        client_resets: 0,
-        own_resets: 0,
-        own_window: deadlines.timer(),
         stuck: false,
     };
     let reason = poll_fn(|cx| connection.poll(cx)).await;
@@ -146,244 +116,346 @@ pub(super) async fn serve<H: Handler>(
     reason
 }
 
-/// SETTINGS out, the preface in.
-async fn open(
-    lane: &Lane,
-    io: Io,
-    settings: &Settings,
-) -> Result<h2::server::Connection<Io, Bytes>, CloseReason> {
-    let mut opening = settings.builder().handshake(io);
-    poll_fn(|cx| {
-        let polled = Pin::new(&mut opening).poll(cx);
-        if lane.send(cx).is_err() {
-            return Poll::Ready(Err(CloseReason::Io));
-        }
-        match polled {
-            Poll::Ready(Ok(h2)) => Poll::Ready(Ok(h2)),
-            _ if lane.violation().is_some() => Poll::Ready(Err(CloseReason::Malformed)),
-            Poll::Ready(Err(error)) if error.is_io() => Poll::Ready(Err(CloseReason::Client)),
-            Poll::Ready(Err(_)) => Poll::Ready(Err(CloseReason::Malformed)),
-            Poll::Pending => match lane.judge(cx, true) {
-                Ok(()) => Poll::Pending,
-                Err(Late::Cut(reason)) => Poll::Ready(Err(reason)),
-                Err(Late::Idle) => Poll::Ready(Err(CloseReason::IdleTimeout)),
-            },
-        }
-    })
-    .await
-}
-
-impl<H: Handler> Connection<'_, H> {
+impl<H, F, M> Connection<'_, H, F, M>
+where
+    H: Handler,
+    F: Future<Output = Response<H::Body>>,
+    M: Fn(Request<Inbound>, Rc<dyn Early>) -> F,
+{
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.common.line.board.runs(cx.waker());
         loop {
-            if self.drain.is_draining() {
-                self.leave(CloseReason::Drain);
+            if let Some(reason) = self.ending {
+                // The streams are gone; whoever still wakes them wakes nobody.
+                return self.close(cx).map(|()| reason);
             }
-            if let Some(reason) = self.accept(cx) {
-                return Poll::Ready(reason);
-            }
-            self.count();
-            if self.ending.is_none()
-                && let Some((code, reason)) = self.verdict()
-            {
-                self.end(code, reason);
-                continue;
-            }
-            let mut progress = false;
-            while let Poll::Ready(Some(())) = Pin::new(&mut self.running).poll_next(cx) {
-                progress = true;
-            }
-            // Their answers are to be framed, and their ends to be seen.
-            if progress {
-                continue;
-            }
-            if self.lane.send(cx).is_err() {
-                return Poll::Ready(self.ending.unwrap_or(CloseReason::Io));
-            }
-            if let Err(late) = self.lane.judge(cx, !self.running.is_empty())
-                && self.ending.is_none()
-            {
-                match late {
-                    // It does not read, or was never spoken to: no more words.
-                    Late::Cut(reason @ CloseReason::SlowReader) => return Poll::Ready(reason),
-                    Late::Cut(reason) => self.end(Reason::ENHANCE_YOUR_CALM, reason),
-                    Late::Idle => self.end(Reason::NO_ERROR, CloseReason::IdleTimeout),
-                }
-                continue;
-            }
-            return self.rest(cx);
-        }
-    }
-
-    /// Takes what has come; how the connection ended, if it has.
-    fn accept(&mut self, cx: &mut Context<'_>) -> Option<CloseReason> {
-        loop {
-            match self.h2.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => self.begin(cx, request, respond),
-                Poll::Ready(Some(Err(error))) => {
-                    let reason = self.why(&error);
-                    // As far as it can be said at once: GOAWAY was sent by h2 where it could.
-                    let _last = self.lane.send(cx);
-                    return Some(reason);
-                }
-                Poll::Ready(None) => {
-                    let _last = self.lane.send(cx);
-                    let told = self.ending.or(self.leaving);
-                    return Some(told.unwrap_or(CloseReason::Client));
-                }
-                Poll::Pending => return None,
+            let polled = self.turn(cx);
+            if polled.is_ready() || self.common.line.board.rests() {
+                return polled;
             }
         }
     }
 
-    fn why(&self, error: &h2::Error) -> CloseReason {
-        if let Some(reason) = self.ending {
-            return reason;
+    /// Everything that can be done now.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        if self.drain.is_draining() {
+            self.leave(CloseReason::Drain);
         }
-        match error.reason() {
-            _ if error.is_remote() => CloseReason::Client,
-            Some(Reason::ENHANCE_YOUR_CALM) => {
-                // Of what h2 counts, the walk counts all but small DATA by itself.
-                self.cells.http2_flood(Http2Flood::SmallData);
+        loop {
+            match self.take_in(cx) {
+                Ok(None) => {}
+                Ok(Some(violation)) => return self.violated(cx, violation),
+                Err(reason) => return Poll::Ready(self.leaving.unwrap_or(reason)),
+            }
+            let full = self.is_full();
+            self.awake();
+            if self.send(cx).is_err() {
+                return Poll::Ready(CloseReason::Io);
+            }
+            // Nothing was read for a while, and nobody would say that there is something.
+            if !full || self.is_full() {
+                break;
+            }
+        }
+        self.count();
+        if self.stuck {
+            return self.end(cx, Code::EnhanceYourCalm, CloseReason::SlowReader);
+        }
+        let verdict = {
+            let mut session = self.common.line.session.borrow_mut();
+            self.lane.judge(cx, &mut session, self.busy > 0)
+        };
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Rest => self.rest(),
+            Verdict::Idle => return self.end(cx, Code::No, CloseReason::IdleTimeout),
+            // It does not read: no more words.
+            Verdict::Late(reason @ CloseReason::SlowReader) => return Poll::Ready(reason),
+            Verdict::Late(reason) => return self.end(cx, Code::EnhanceYourCalm, reason),
+        }
+        self.take_leave(cx)
+    }
+
+    fn is_full(&self) -> bool {
+        self.common.line.session.borrow_mut().out().len() > TOO_MUCH
+    }
+
+    /// Takes what has come, and begins with the requests in it.
+    fn take_in(&mut self, cx: &mut Context<'_>) -> Result<Option<Violation>, CloseReason> {
+        loop {
+            if self.is_full() {
+                return Ok(None);
+            }
+            let mut space = self.space.take();
+            let came = self.lane.read(cx, &mut space.bytes);
+            let taken = match came {
+                Poll::Ready(Ok(count @ 1..)) => {
+                    let bytes = space.bytes.get(..count).unwrap_or_default();
+                    let mut session = self.common.line.session.borrow_mut();
+                    Some(session.take(bytes, &mut space.arena))
+                }
+                Poll::Ready(_) | Poll::Pending => None,
+            };
+            self.space.give_back(space);
+            match (taken, came) {
+                (Some(Err(violation)), _) => return Ok(Some(violation)),
+                (Some(Ok(())), _) => {}
+                (None, Poll::Pending) => return Ok(None),
+                (None, Poll::Ready(Ok(_))) => return Err(CloseReason::Client),
+                (None, Poll::Ready(Err(_))) => return Err(CloseReason::Io),
+            }
+            self.drop_gone();
+            self.begin_all(cx)?;
+        }
+    }
+
+    fn begin_all(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        loop {
+            let next = self.common.line.session.borrow_mut().next_request();
+            let Some((key, asked)) = next else {
+                return Ok(());
+            };
+            self.cells.http2_stream();
+            self.requests_left = self.requests_left.saturating_sub(1);
+            if self.requests_left == 0 {
+                self.leave(CloseReason::Complete);
+            }
+            // Of a request that was taken back already nothing is begun.
+            if self.common.line.session.borrow().is_open(key) {
+                self.begin(key, asked);
+            }
+            let mut session = self.common.line.session.borrow_mut();
+            if session.is_full() {
+                // What the socket does not take now it takes later; there are only so many.
+                let written = self.lane.write(cx, &mut session);
+                let _later = written.map_err(|_broken| CloseReason::Io)?;
+            }
+        }
+    }
+
+    fn begin(&mut self, key: Key, asked: Asked) {
+        let question = Question::of(&asked);
+        let line = &self.common.line;
+        let exchange = match asked.fault {
+            Some(fault) => {
+                let answer = self.handler.refuse(self.peer, fault);
+                Exchange::answered(&self.common, key, question, answer)
+            }
+            None => {
+                let voice = match self.voice.take() {
+                    Some(voice) if Rc::strong_count(&voice) == 1 => {
+                        voice.turn_to(key);
+                        voice
+                    }
+                    _ => Rc::new(Voice::new(line, key)),
+                };
+                self.voice = Some(Rc::clone(&voice));
+                let request = exchange::request(asked, line, key, &voice);
+                let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
+                place.set(Some((self.make)(request, voice)));
+                Some(Exchange::new(key, question, Stage::Answering(place)))
+            }
+        };
+        if let Some(exchange) = exchange {
+            self.advance(exchange);
+        }
+    }
+
+    /// Polls an exchange, and keeps it if it is not over.
+    fn advance(&mut self, mut exchange: Exchange<F, H::Body>) {
+        let place = exchange.key.place;
+        let waker = self.wakers.at(&self.common.line.board, place);
+        let mut cx = Context::from_waker(&waker);
+        match exchange.poll(&mut cx, &self.common, &mut self.spare) {
+            Progress::Waits => {
+                if self.exchanges.len() <= place {
+                    self.exchanges.resize_with(place + 1, || None);
+                }
+                if let Some(slot) = self.exchanges.get_mut(place) {
+                    *slot = Some(exchange);
+                    self.busy += 1;
+                }
+            }
+            Progress::Over => {}
+            Progress::Stuck => {
+                self.cells.http2_flood(Http2Flood::ClosedWindow);
+                drop(exchange);
+                self.stuck = self.busy == 0;
+            }
+        }
+    }
+
+    /// The exchange at a place, which is polled or dropped next.
+    fn lift(&mut self, place: usize) -> Option<Exchange<F, H::Body>> {
+        let exchange = self.exchanges.get_mut(place)?.take()?;
+        self.busy -= 1;
+        Some(exchange)
+    }
+
+    /// Drops the exchanges of streams that are gone.
+    fn drop_gone(&mut self) {
+        loop {
+            let gone = self.common.line.session.borrow_mut().next_gone();
+            let Some(key) = gone else { return };
+            if self.is_at(key) {
+                drop(self.lift(key.place));
+            }
+        }
+    }
+
+    fn is_at(&self, key: Key) -> bool {
+        let at = self.exchanges.get(key.place).and_then(Option::as_ref);
+        at.is_some_and(|exchange| exchange.key == key)
+    }
+
+    /// Polls the exchanges whose wakers were called.
+    fn awake(&mut self) {
+        let mut word = 0;
+        while let Some(mut bits) = self.common.line.board.take(word) {
+            while bits != 0 {
+                let place = word * u64::BITS as usize + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if let Some(exchange) = self.lift(place) {
+                    self.advance(exchange);
+                }
+            }
+            word += 1;
+        }
+    }
+
+    /// Frames and writes for as long as both the streams and the socket go on.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        loop {
+            self.common.line.session.borrow_mut().fill();
+            self.feed();
+            let mut session = self.common.line.session.borrow_mut();
+            if session.out().is_empty() {
+                let flushed = self.lane.flush(cx);
+                let _on_its_way = flushed.map_err(|_broken| CloseReason::Io)?;
+                return Ok(());
+            }
+            let written = self.lane.write(cx, &mut session);
+            if written.map_err(|_broken| CloseReason::Io)?.is_pending() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Polls the exchanges that can give more.
+    fn feed(&mut self) {
+        self.drop_gone();
+        loop {
+            let hungry = self.common.line.session.borrow_mut().next_hungry();
+            let Some(key) = hungry else { return };
+            if self.is_at(key)
+                && let Some(exchange) = self.lift(key.place)
+            {
+                self.advance(exchange);
+            }
+        }
+    }
+
+    fn violated(&mut self, cx: &mut Context<'_>, violation: Violation) -> Poll<CloseReason> {
+        tracing::debug!(client = %self.peer.address, what = violation.what, "HTTP/2 violation");
+        let reason = match violation.flood {
+            Some(flood) => {
+                self.cells.http2_flood(flood_label(flood));
                 CloseReason::Flood
             }
-            Some(Reason::NO_ERROR) => self.leaving.unwrap_or(CloseReason::Client),
-            Some(_) => CloseReason::Malformed,
-            None if error.is_io() => CloseReason::Io,
-            None => CloseReason::Internal,
-        }
-    }
-
-    fn begin(
-        &mut self,
-        cx: &mut Context<'_>,
-        request: Request<RecvStream>,
-        respond: h2::server::SendResponse<Bytes>,
-    ) {
-        self.requests += 1;
-        self.cells.http2_stream();
-        if self.requests >= self.settings.requests {
-            self.leave(CloseReason::Complete);
-        }
-        let common = Rc::clone(&self.common);
-        let mut stream: Pin<Box<dyn Future<Output = ()>>> =
-            Box::pin(exchange::serve(common, request, respond));
-        if stream.as_mut().poll(cx).is_pending() {
-            self.running.push(stream);
-        }
-    }
-
-    /// What the client, or too much of something, has brought about.
-    fn verdict(&self) -> Option<(Reason, CloseReason)> {
-        if let Some(violation) = self.lane.violation() {
-            tracing::debug!(client = %self.common.peer.address, what = violation.what, "HTTP/2 violation");
-            let reason = match violation.flood {
-                Some(flood) => {
-                    self.cells.http2_flood(flood_label(flood));
-                    CloseReason::Flood
-                }
-                None => CloseReason::Malformed,
-            };
-            return Some((code(violation.code), reason));
-        }
-        if self.own_resets > self.settings.resets {
-            self.cells.http2_flood(Http2Flood::ProvokedReset);
-            return Some((Reason::ENHANCE_YOUR_CALM, CloseReason::Flood));
-        }
-        if self.stuck {
-            return Some((Reason::ENHANCE_YOUR_CALM, CloseReason::SlowReader));
-        }
-        None
+            None => CloseReason::Malformed,
+        };
+        self.end(cx, violation.code, reason)
     }
 
     /// Counts what went out and came in since the last time.
-    fn count(&mut self) {
-        let resets = self.lane.client_resets();
-        if resets != self.client_resets {
-            self.cells
-                .http2_resets_received(resets - self.client_resets);
-            self.client_resets = resets;
+    fn count(&self) {
+        let endings = self.common.line.session.borrow_mut().endings();
+        if endings.resets_received > 0 {
+            let count = u64::from(endings.resets_received);
+            self.cells.http2_resets_received(count);
         }
-        if self.own_window.is_armed() && self.own_window.is_expired() {
-            self.own_window.disarm();
-            self.own_resets = 0;
-        }
-        let mut own = 0_u32;
-        self.lane.endings(|ending| match ending {
-            Ending::Stream(code) => {
-                self.cells.http2_reset_sent();
-                // The others are for what the client could not help.
-                if code == u32::from(Reason::PROTOCOL_ERROR)
-                    || code == u32::from(Reason::FLOW_CONTROL_ERROR)
-                    || code == u32::from(Reason::STREAM_CLOSED)
-                {
-                    own = own.saturating_add(1);
-                }
-            }
-            Ending::Connection(code) => self.cells.http2_goaway(code),
-        });
-        if own > 0 {
-            if !self.own_window.is_armed() {
-                self.own_window.arm(super::WINDOW);
-            }
-            self.own_resets = self.own_resets.saturating_add(own);
-        }
-        let stalled = self.common.stalled.take();
-        self.stuck |= stalled > 0 && self.running.is_empty();
-        for _ in 0..stalled {
-            self.cells.http2_flood(Http2Flood::ClosedWindow);
+        for _ in 0..endings.resets_sent {
+            self.cells.http2_reset_sent();
         }
     }
 
     /// No new streams, please.
     fn leave(&mut self, reason: CloseReason) {
-        if self.leaving.is_none() && self.ending.is_none() {
+        if self.leaving.is_none() {
             self.leaving = Some(reason);
-            self.h2.graceful_shutdown();
+            self.common.line.session.borrow_mut().warn();
+            self.cells.http2_goaway(Code::No as u32);
             self.last_word.arm(LAST_WORD);
         }
     }
 
-    /// It ends here, whatever is open.
-    fn end(&mut self, code: Reason, reason: CloseReason) {
-        self.ending = Some(reason);
-        self.h2.abrupt_shutdown(code);
-        // Their handlers go with them, and so do their exchanges with endpoints.
-        self.running.clear();
-        self.last_word.arm(LAST_WORD);
-    }
-
-    /// Nothing is to be done until somebody wakes the task.
-    fn rest(&mut self, cx: &Context<'_>) -> Poll<CloseReason> {
-        if self.last_word.is_armed() && self.last_word.poll(cx).is_ready() {
-            if let Some(reason) = self.ending {
-                return Poll::Ready(reason);
+    /// Whether somebody who was to leave has left.
+    fn take_leave(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let mut session = self.common.line.session.borrow_mut();
+        if self.last_word.is_armed() && (session.is_heard() || self.last_word.poll(cx).is_ready()) {
+            // It knows, or had the time to: streams that come from now on are not looked at.
+            self.last_word.disarm();
+            session.close();
+            self.cells.http2_goaway(Code::No as u32);
+            drop(session);
+            if self.send(cx).is_err() {
+                return Poll::Ready(CloseReason::Io);
             }
-            if let Some(reason) = self.leaving
-                && self.running.is_empty()
-            {
-                // It has not acknowledged the first GOAWAY; there is nothing to wait for.
-                self.end(Reason::NO_ERROR, reason);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if self.leaving.is_some() {
-                self.last_word.arm(LAST_WORD);
-                let _pending = self.last_word.poll(cx);
-            }
+        } else {
+            drop(session);
         }
-        Poll::Pending
+        let told = self.leaving.is_some() && !self.last_word.is_armed();
+        let left = self.common.line.session.borrow().is_left();
+        if self.busy > 0 || !(told || left) {
+            return Poll::Pending;
+        }
+        let reason = self.leaving.unwrap_or(CloseReason::Client);
+        if told {
+            // It was said already.
+            self.begin_to_close(cx, reason)
+        } else {
+            self.end(cx, Code::No, reason)
+        }
+    }
+
+    /// It ends here, whatever is open.
+    fn end(&mut self, cx: &mut Context<'_>, code: Code, reason: CloseReason) -> Poll<CloseReason> {
+        self.common.line.session.borrow_mut().end(code);
+        self.cells.http2_goaway(code as u32);
+        // Their handlers go with them, and so do their exchanges with endpoints.
+        self.exchanges.clear();
+        self.busy = 0;
+        self.begin_to_close(cx, reason)
+    }
+
+    fn begin_to_close(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Poll<CloseReason> {
+        self.ending = Some(reason);
+        self.last_word.arm(LAST_WORD);
+        self.close(cx).map(|()| reason)
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut session = self.common.line.session.borrow_mut();
+        match self.lane.close(cx, &mut session) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => self.last_word.poll(cx),
+        }
+    }
+
+    /// Gives back what an idle connection does not need.
+    fn rest(&mut self) {
+        self.common.line.session.borrow_mut().rest();
+        self.exchanges = Vec::new();
+        self.wakers.rest();
+        self.spare = None;
+        self.voice = None;
     }
 }
 
-fn code(code: Code) -> Reason {
-    Reason::from(u32::from(code as u8))
-}
-
-fn flood_label(flood: frames::Flood) -> Http2Flood {
-    use frames::Flood;
+fn flood_label(flood: Flood) -> Http2Flood {
     match flood {
         Flood::Reset => Http2Flood::Reset,
+        Flood::ProvokedReset => Http2Flood::ProvokedReset,
         Flood::Ping => Http2Flood::Ping,
         Flood::Settings => Http2Flood::Settings,
         Flood::Priority => Http2Flood::Priority,

@@ -20,7 +20,6 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 
 use crate::http2::fields;
-use crate::http2::pump::{Broken, Pump};
 use crate::metrics::ProxyError as Reason;
 
 use super::super::early::{Early, Informed};
@@ -34,6 +33,7 @@ use super::super::tunnels::Open;
 use super::super::websocket;
 use super::flow::{Begun, Flow};
 use super::peers::Seated;
+use super::pump::{Broken, Pump};
 
 /// Sends `request` and waits for the head of the answer.
 pub(in super::super) async fn exchange(

@@ -13,7 +13,6 @@ use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
 use crate::config::model::UpstreamTimeouts;
-use crate::http2::pump::Broken;
 use crate::metrics::TunnelEnd;
 use crate::net::deadline::Timer;
 
@@ -21,6 +20,7 @@ use super::super::exchange::AnswerError;
 use super::super::tunnels::Open;
 use super::exchange::Upload;
 use super::peers::Seat;
+use super::pump::Broken;
 
 /// What follows the head of an answer.
 #[derive(Debug)]
