@@ -85,12 +85,16 @@ fn integer(out: &mut Vec<u8>, bits: u8, prefix: u32, value: usize) {
         Ok(small) if small < mask => out.push(bits | small),
         _ => {
             out.push(bits | mask);
-            let mut rest = value - usize::from(mask);
-            while rest >= 0x80 {
-                out.push(u8::try_from(rest & 0x7f).unwrap_or(0) | 0x80);
-                rest >>= 7;
-            }
-            out.push(u8::try_from(rest).unwrap_or(0));
+            long_integer(out, value - usize::from(mask));
         }
     }
+}
+
+#[cold]
+fn long_integer(out: &mut Vec<u8>, mut rest: usize) {
+    while rest >= 0x80 {
+        out.push(u8::try_from(rest & 0x7f).unwrap_or(0) | 0x80);
+        rest >>= 7;
+    }
+    out.push(u8::try_from(rest).unwrap_or(0));
 }

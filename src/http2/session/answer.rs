@@ -10,13 +10,15 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 
 use super::super::fields;
-use super::super::frame::{Code, HEAD, Head, flag, kind};
+use super::super::frame::{Code, HEAD, Head, LARGEST, flag, kind};
 use super::super::hpack::encode;
 use super::Session;
 use super::streams::Key;
 
 /// Less than this is not framed when more is there: what lies ready is written first.
 pub(super) const LEAST: usize = 1024;
+/// Room for a header block.
+const ROOM: usize = 512;
 /// Informational answers are dropped while so much waits to be written.
 const TOO_MUCH: usize = 64 * 1024;
 
@@ -170,7 +172,7 @@ impl Session {
             };
             let open = stream.window.min(self.window);
             let open = usize::try_from(open).unwrap_or(0).min(self.largest);
-            let most = stream.rest.len().min(open);
+            let most = stream.rest.len().min(open).min(LARGEST);
             let room = self.out.room().saturating_sub(HEAD);
             if room < most && room < LEAST {
                 return;
@@ -209,6 +211,8 @@ impl Session {
     /// A header block, in as many frames as it needs.
     fn block(&mut self, id: u32, ends: bool, write: impl FnOnce(&mut Vec<u8>)) {
         let out = self.out.frames();
+        // Mostly enough, so that the fields find room.
+        out.reserve(ROOM);
         let start = out.len();
         out.extend_from_slice(&[0; HEAD]);
         self.encoder.begin(out);

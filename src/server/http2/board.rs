@@ -94,8 +94,8 @@ impl Wake for Bell {
 pub(super) struct Wakers(Vec<Waker>);
 
 impl Wakers {
-    /// That of a place; the last one where there is none.
-    pub(super) fn at(&mut self, board: &Arc<Board>, place: usize) -> Waker {
+    /// That of a place.
+    pub(super) fn at(&mut self, board: &Arc<Board>, place: usize) -> &Waker {
         while self.0.len() <= place {
             let bell = Bell {
                 board: Arc::clone(board),
@@ -103,10 +103,7 @@ impl Wakers {
             };
             self.0.push(Waker::from(Arc::new(bell)));
         }
-        self.0
-            .get(place)
-            .cloned()
-            .unwrap_or_else(|| Waker::noop().clone())
+        self.0.get(place).unwrap_or(Waker::noop())
     }
 
     /// Gives memory back that nobody needs.
@@ -139,7 +136,7 @@ mod tests {
         let wakes = || count.0.load(Ordering::SeqCst);
 
         board.runs(&task);
-        wakers.at(&board, 70).wake();
+        wakers.at(&board, 70).clone().wake();
         assert_eq!(wakes(), 0, "it runs");
         assert!(!board.rests());
         assert_eq!((board.take(0), board.take(1)), (Some(0), Some(1 << 6)));

@@ -265,7 +265,7 @@ where
     fn advance(&mut self, mut exchange: Exchange<F, H::Body>) {
         let place = exchange.key.place;
         let waker = self.wakers.at(&self.common.line.board, place);
-        let mut cx = Context::from_waker(&waker);
+        let mut cx = Context::from_waker(waker);
         match exchange.poll(&mut cx, &self.common, &mut self.spare) {
             Progress::Waits => {
                 if self.exchanges.len() <= place {
