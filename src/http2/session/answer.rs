@@ -15,6 +15,8 @@ use super::super::hpack::encode;
 use super::Session;
 use super::streams::Key;
 
+/// Most content of one frame, so that the frame is one record of TLS.
+const CHUNK: usize = LARGEST - HEAD;
 /// Less than this is not framed when more is there: what lies ready is written first.
 pub(super) const LEAST: usize = 1024;
 /// Room for a header block.
@@ -172,7 +174,7 @@ impl Session {
             };
             let open = stream.window.min(self.window);
             let open = usize::try_from(open).unwrap_or(0).min(self.largest);
-            let most = stream.rest.len().min(open).min(LARGEST);
+            let most = stream.rest.len().min(open).min(CHUNK);
             let room = self.out.room().saturating_sub(HEAD);
             if room < most && room < LEAST {
                 return;

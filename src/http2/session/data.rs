@@ -256,6 +256,13 @@ impl Session {
         Some(left.saturating_add(incoming.data.len() as u64))
     }
 
+    /// Bytes that wait to be read.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn waiting(&mut self) -> usize {
+        let streams = self.streams.iter_mut();
+        streams.map(|(_, stream)| stream.incoming.data.len()).sum()
+    }
+
     /// Nobody reads what is still to come.
     pub fn forget(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else {

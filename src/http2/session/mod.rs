@@ -392,3 +392,5 @@ impl Session {
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a test fails by it")]
 mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod trial;

@@ -178,22 +178,4 @@ impl<H: Handler> Service<'_, H> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_preface_is_told_from_every_other_beginning() {
-        assert_eq!(opening(b""), Opening::Short);
-        for length in 1..PREFACE.len() {
-            assert_eq!(opening(&PREFACE[..length]), Opening::Short, "{length}");
-        }
-        assert_eq!(opening(PREFACE), Opening::Http2);
-        assert_eq!(
-            opening(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore"),
-            Opening::Http2
-        );
-        for other in [&b"GET / HTTP/1.1"[..], b"PRI * HTTP/1.1", b"P0ST"] {
-            assert_eq!(opening(other), Opening::Other);
-        }
-    }
-}
+mod tests;
