@@ -12,11 +12,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{
     AGE, CACHE_CONTROL, CACHE_STATUS, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, DATE, ETAG,
-    EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, PROXY_AUTHENTICATE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VARY,
+    EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, VARY,
 };
 use http::{Method, StatusCode};
 use tokio::time::Instant;
+
+use crate::wire::fields::{is_hop_by_hop, members};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
@@ -193,24 +194,13 @@ impl Head {
 
 /// RFC 9111 section 3.1 and RFC 9110 section 7.6.1. `X-Request-Id` is of one request only.
 fn is_per_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    const ALWAYS: [HeaderName; 7] = [
-        CONNECTION,
-        PROXY_AUTHENTICATE,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        X_REQUEST_ID,
-    ];
-    ALWAYS.contains(name)
-        || matches!(
-            name.as_str(),
-            "keep-alive" | "proxy-connection" | "proxy-authentication-info"
-        )
-        || headers.get_all(CONNECTION).iter().any(|line| {
-            let mut options = line.as_bytes().split(|byte| *byte == b',');
-            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_ref()))
-        })
+    *name == X_REQUEST_ID
+        || is_hop_by_hop(name)
+        || headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(members)
+            .any(|option| option.eq_ignore_ascii_case(name.as_ref()))
 }
 
 fn join<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {

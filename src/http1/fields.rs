@@ -94,14 +94,6 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
 
-/// The members of a comma-separated list, without the space around them.
-pub(super) fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-}
-
 /// Whether a field may come in a trailer section: none that frames, routes, authenticates or says
 /// how to read the content (RFC 9110 section 6.5.1).
 pub(super) fn may_trail(name: &HeaderName) -> bool {

@@ -24,6 +24,7 @@ use crate::metrics::CacheResult;
 use crate::upstream::RequestBody;
 use crate::wire;
 
+use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
 use super::outbound::Stream;
@@ -56,6 +57,13 @@ pub(super) async fn look_up(
         // A certificate says who asks, as `Authorization` does.
         return pass_by(context, upstream, body, Bypass::Authorization).await;
     }
+    let beyond = claims::beyond_key(&context.request.headers, context.client.is_told());
+    let beyond = match beyond {
+        Beyond::Nothing => String::new(),
+        Beyond::Target(told) => told,
+        Beyond::Method => return pass_by(context, upstream, body, Bypass::Method).await,
+        Beyond::Identity => return pass_by(context, upstream, body, Bypass::Authorization).await,
+    };
     let mut failures = 0;
     let mut alone = Refusal {
         reason: Uncacheable::Vary,
@@ -67,7 +75,7 @@ pub(super) async fn look_up(
         } else {
             Instant::now()
         };
-        let (waiter, lead) = match find(context, rule, host, upstream, now) {
+        let (waiter, lead) = match find(context, rule, host, upstream, &beyond, now) {
             Lookup::Hit(hit) => return Ok(hit_answer(context, hit, now)),
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
@@ -121,12 +129,13 @@ fn find(
     rule: &CacheRule,
     host: &str,
     upstream: UpstreamId,
+    beyond: &str,
     now: Instant,
 ) -> Lookup {
     let worker = &context.worker;
     let host = context.client.key_host(host);
     let request = cache::Request {
-        source: &source(context, upstream),
+        source: &source(context, upstream, beyond),
         method: &context.request.method,
         scheme: context.client.scheme(),
         host: host.as_bytes(),
@@ -142,17 +151,18 @@ fn find(
         .look_up(rule, &request, now, &mut worker.scratch.borrow_mut())
 }
 
-/// Who answers: the upstream, and for a route that asks it something else than its clients asked, that
-/// route too. Such answers are nobody else's.
-fn source(context: &Context, upstream: UpstreamId) -> Cow<'_, str> {
+/// Who answers: the upstream, for a route that asks it something else than its clients asked that route
+/// too, and what proxies have told of the target. Such answers are nobody else's.
+fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'a, str> {
     let snapshot = &context.view.snapshot;
     let name = &*snapshot.upstreams[upstream.0].name;
     let changes = |edge: &RouteEdge| edge.rewrite.is_some() || edge.request_headers.is_some();
-    match context.route.map(|route| &snapshot.routes[route.0]) {
-        Some(route) if route.edge.as_deref().is_some_and(changes) => {
-            Cow::Owned(format!("{name}\0{}", route.name))
-        }
-        _ => Cow::Borrowed(name),
+    let route = context.route.map(|route| &snapshot.routes[route.0]);
+    let route = route.filter(|route| route.edge.as_deref().is_some_and(changes));
+    match route {
+        None if beyond.is_empty() => Cow::Borrowed(name),
+        None => Cow::Owned(format!("{name}\0{beyond}")),
+        Some(route) => Cow::Owned(format!("{name}\0{}{beyond}", route.name)),
     }
 }
 

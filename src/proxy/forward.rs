@@ -32,7 +32,7 @@ use crate::shard::KeySource;
 use crate::snapshot;
 use crate::upstream::exchange::Reuse;
 use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
-use crate::wire::{ClientAddress, Peer};
+use crate::wire::{ClientAddress, Peer, fields};
 
 use super::context::{Context, Exchange, Hints};
 use super::edge;
@@ -288,7 +288,7 @@ fn for_hop(order: &Order, target: &mut upstream::Target<'_>, headers: &mut Heade
     if target.names_clients() {
         let from = match order.client.address {
             ClientAddress::Inet(address) => Some(address),
-            ClientAddress::Unix | ClientAddress::Unknown => None,
+            ClientAddress::Unix | ClientAddress::UnixAtProxy | ClientAddress::Unknown => None,
         };
         target.on_behalf_of(from, order.peer.local);
     }
@@ -317,7 +317,7 @@ fn receive(
     picked: Picked,
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
-    headers::for_client(&mut head.headers);
+    fields::strip_hop(&mut head.headers);
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;

@@ -47,7 +47,9 @@ pub fn sender(fields: &HeaderMap, peer: &Peer, config: &Config) -> Sender {
     Sender {
         address: client.address,
         secure: client.secure,
-        hops: client.told.map(|told| told.hops.to_vec()),
+        hops: client
+            .told
+            .map(|told| told.hops.iter().flatten().copied().collect()),
     }
 }
 

@@ -1,23 +1,23 @@
 //! Which header fields pass through, and which are ours.
 //!
-//! `forward` builds each attempt's request from the client's head with `for_upstream`, and prepares an
-//! answer's head with `for_client`. What `Connection` lists was taken away by `normalize` already.
-//! Invariant: hop-by-hop fields are removed before ours are added, so no `Connection` option can
+//! `forward` builds each attempt's request from the client's head with `for_upstream`, and signs what
+//! endpoints answer. What `Connection` lists was taken away by `normalize` already, by the table of
+//! `wire::fields`. Invariant: hop-by-hop fields are removed before ours are added, so no `Connection` option can
 //! delete what Headgate says, and no spelling of a forwarding field gets past it.
 
 use bytes::Bytes;
 use http::Version;
 use http::header::{
-    CONNECTION, CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
+    CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
     REFERRER_POLICY, VIA,
 };
 use http::request::Parts;
-use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::balancer::Endpoint;
 use crate::config::model::{Config, Forwarding};
 use crate::wire::Peer;
+use crate::wire::fields::is_hop_by_hop;
 
 use super::claims;
 use super::forwarded::{self, About};
@@ -49,7 +49,7 @@ pub(super) fn for_upstream(
     let mut headers = HeaderMap::with_capacity(sent.len() + ADDED);
     for (name, value) in sent {
         let text = name.as_str();
-        if is_hop_by_hop(text) || !claims::may_pass(text, client.is_told(), config.keep_underscores)
+        if is_hop_by_hop(name) || !claims::may_pass(text, client.is_told(), config.keep_underscores)
         {
             continue;
         }
@@ -97,7 +97,7 @@ fn rfc7239(request: &Parts, peer: &Peer, client: &Client) -> Option<HeaderValue>
         host: host.unwrap_or_default(),
         secure: client.secure,
     };
-    forwarded::write_elements(told.hops.iter().copied().map(Some), theirs, ours)
+    forwarded::write_elements(told.hops.iter().copied(), theirs, ours)
 }
 
 /// `Via` names the version in which a message was received (RFC 9110 section 7.6.3).
@@ -130,82 +130,6 @@ pub(super) fn ensure_host(headers: &mut HeaderMap, version: Version, endpoint: &
         headers.insert(HOST, address);
     }
 }
-
-/// Removes from an answer what belongs to the endpoint's hop.
-pub(super) fn for_client(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
-        return;
-    }
-    let listed: SmallVec<[HeaderName; 4]> = connection_options(headers)
-        .iter()
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .collect();
-    for name in listed {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
-        headers.remove(*name);
-    }
-}
-
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-];
-
-fn is_hop_by_hop(name: &str) -> bool {
-    HOP_BY_HOP.contains(&name)
-}
-
-type Options<'a> = SmallVec<[&'a str; 4]>;
-
-/// Fields that `Connection` names, except those that no hop may take away and those that go anyway.
-pub(super) fn connection_options(headers: &HeaderMap) -> Options<'_> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|option| {
-            !option.is_empty()
-                && !option.eq_ignore_ascii_case("close")
-                && !HOP_BY_HOP
-                    .iter()
-                    .chain(KEPT)
-                    .any(|known| option.eq_ignore_ascii_case(known))
-        })
-        .collect()
-}
-
-/// End-to-end whatever `Connection` says: removing them would change what the request means.
-const KEPT: &[&str] = &[
-    "host",
-    "expect",
-    "content-length",
-    "content-range",
-    "content-type",
-    "content-encoding",
-    "authorization",
-    "range",
-    "location",
-    "cookie",
-    "set-cookie",
-    "cache-control",
-    "etag",
-    "vary",
-    "expires",
-    "age",
-    "date",
-];
 
 /// A request id as a field value.
 pub(super) fn id_value(id: Uuid) -> HeaderValue {
@@ -380,17 +304,5 @@ mod tests {
         let headers = sent(&[("host", "shop"), ("via", "1.0 edge")]);
         let via: Vec<_> = headers.get_all("via").iter().collect();
         assert_eq!(via, ["1.0 edge", "1.1 headgate"]);
-    }
-
-    #[test]
-    fn an_answer_loses_its_hop_too() {
-        let mut headers = HeaderMap::new();
-        headers.insert("connection", HeaderValue::from_static("close, x-internal"));
-        headers.insert("x-internal", HeaderValue::from_static("1"));
-        headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
-        headers.insert("etag", HeaderValue::from_static("\"a\""));
-        for_client(&mut headers);
-        assert_eq!(headers.len(), 1);
-        assert!(headers.contains_key("etag"));
     }
 }

@@ -20,8 +20,8 @@ use http::{Method, Uri, Version};
 use smallvec::SmallVec;
 
 use crate::config::model::{Config, PathRules};
+use crate::wire::fields;
 
-use super::headers;
 use super::path;
 use super::reject::Reject;
 
@@ -247,7 +247,7 @@ fn remove_listed(fields: &mut HeaderMap) {
     if !fields.contains_key(CONNECTION) {
         return;
     }
-    let listed: SmallVec<[HeaderName; 4]> = headers::connection_options(fields)
+    let listed: SmallVec<[HeaderName; 4]> = fields::connection_options(fields)
         .iter()
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .collect();

@@ -17,10 +17,11 @@ use crate::files;
 use crate::upstream::Stage;
 
 use super::context::{Context, End};
+use super::grpc::Call;
 use super::headers;
 use super::outbound::{Encoded, Outbound, Stream};
 use super::reject::Reject;
-use super::{edge, grpc, own};
+use super::{edge, own};
 
 /// Sends what the road found.
 pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Response<Outbound> {
@@ -94,13 +95,13 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     context.worker.cells().reject(reject.reason());
     context.status = Some(status);
     let mut headers = HeaderMap::new();
-    let body = if grpc::is_call(&context.request.headers) {
+    let body = if let Some(call) = Call::of(&context.request.headers) {
         // An endpoint that could not be reached has not begun: that is to be tried again.
         let told = match reject {
             Reject::Exchange(error) if error.stage == Stage::Dial => StatusCode::BAD_GATEWAY,
             _ => status,
         };
-        grpc::say(&mut headers, told, &reject.to_string());
+        call.say(&mut headers, told, &reject.to_string());
         context.status = Some(StatusCode::OK);
         Stream::Empty
     } else {
