@@ -5,19 +5,12 @@
 //! through as a trailer.
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS,
-    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, SET_COOKIE, TE,
+    TRAILER,
 };
 
-/// Fields of a connection (RFC 9113 section 8.2.2).
-const OF_A_CONNECTION: [HeaderName; 5] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+pub use crate::wire::fields::{is_of_a_connection, strip_connection};
 
 /// Fields that mean something before the content only (RFC 9110 section 6.5.1).
 const NOT_IN_TRAILERS: [HeaderName; 13] = [
@@ -35,19 +28,6 @@ const NOT_IN_TRAILERS: [HeaderName; 13] = [
     TE,
     TRAILER,
 ];
-
-/// Whether a field belongs to a connection of HTTP/1.1.
-#[must_use]
-pub fn is_of_a_connection(name: &HeaderName) -> bool {
-    OF_A_CONNECTION.contains(name)
-}
-
-/// Removes what belongs to a connection of HTTP/1.1.
-pub fn strip_connection(headers: &mut HeaderMap) {
-    for name in &OF_A_CONNECTION {
-        headers.remove(name);
-    }
-}
 
 /// Removes from trailers what may not stand there; false if nothing is left.
 pub fn clean_trailers(trailers: &mut HeaderMap) -> bool {

@@ -32,6 +32,8 @@ use super::{Service, Space};
 
 /// How long a client has to acknowledge a GOAWAY, or to take the last one.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// How often the streams that are woken meanwhile are polled before the task yields.
+const PASSES: usize = 4;
 /// Nothing is read while so much waits to be written: what comes in brings more of it about.
 const TOO_MUCH: usize = 64 * 1024;
 
@@ -124,7 +126,7 @@ where
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.common.line.board.runs(cx.waker());
-        loop {
+        for _ in 0..PASSES {
             if let Some(reason) = self.ending {
                 // The streams are gone; whoever still wakes them wakes nobody.
                 return self.close(cx).map(|()| reason);
@@ -134,6 +136,9 @@ where
                 return polled;
             }
         }
+        // Some stream wakes itself again and again: others of the worker have their turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Everything that can be done now.
@@ -145,7 +150,11 @@ where
             match self.take_in(cx) {
                 Ok(None) => {}
                 Ok(Some(violation)) => return self.violated(cx, violation),
-                Err(reason) => return Poll::Ready(self.leaving.unwrap_or(reason)),
+                Err(reason) => {
+                    // What is framed already may still be read by a client that sends no more.
+                    let _last = self.send(cx);
+                    return Poll::Ready(self.leaving.unwrap_or(reason));
+                }
             }
             let full = self.is_full();
             self.awake();

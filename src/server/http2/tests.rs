@@ -43,6 +43,10 @@ impl Handler for Odd {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
+                "/spin" => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
                 "/never" => {
                     this.kept.borrow_mut().extend(early.clone());
                     Poll::Pending
@@ -95,9 +99,10 @@ fn serve<F: Future<Output = ()>>(test: impl FnOnce(Rc<Odd>, Client) -> F) {
         let socket = Stream::Plain(Socket::new(stream, &batch));
         let serving = service.serve(socket, Bytes::new());
         let testing = test(Rc::clone(&handler), Client(client));
+        tokio::pin!(serving, testing);
         tokio::select! {
-            reason = serving => panic!("the connection ended: {reason}"),
-            () = testing => {}
+            _ended = &mut serving => testing.await,
+            () = &mut testing => {}
         }
     });
 }
@@ -177,6 +182,29 @@ fn a_request_that_is_not_ready_is_polled_when_it_is_woken_and_not_before() {
             client.until(0, stream).await;
         }
         assert_eq!(handler.polls.get(), 6, "nobody woke the one that waits");
+    });
+}
+
+/// As everything of the runtime does whose turn is over.
+#[test]
+fn a_request_that_wakes_itself_without_end_holds_nobody_up() {
+    serve(async |_, mut client| {
+        client.open().await;
+        client.get(1, "/spin").await;
+        for stream in [3, 5] {
+            client.get(stream, "/ok").await;
+            assert_eq!(client.until(0, stream).await, b"/ok");
+        }
+    });
+}
+
+#[test]
+fn what_was_answered_reaches_a_client_that_sends_no_more() {
+    serve(async |_, mut client| {
+        client.open().await;
+        client.get(1, "/ok").await;
+        client.0.shutdown().await.unwrap();
+        assert_eq!(client.until(0, 1).await, b"/ok");
     });
 }
 
