@@ -4,7 +4,7 @@
 //! values hold no control byte but HTAB, and no line is folded.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
 use crate::wire::Fault;
@@ -92,51 +92,4 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 /// Whether `text` is a token.
 pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
-}
-
-/// Whether a field may come in a trailer section: none that frames, routes, authenticates or says
-/// how to read the content (RFC 9110 section 6.5.1).
-pub(super) fn may_trail(name: &HeaderName) -> bool {
-    const NEVER: [HeaderName; 34] = [
-        header::ACCEPT_RANGES,
-        header::AGE,
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONNECTION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_LOCATION,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::DATE,
-        header::EXPECT,
-        header::EXPIRES,
-        header::FORWARDED,
-        header::HOST,
-        header::IF_MATCH,
-        header::IF_MODIFIED_SINCE,
-        header::IF_NONE_MATCH,
-        header::IF_RANGE,
-        header::IF_UNMODIFIED_SINCE,
-        header::LOCATION,
-        header::MAX_FORWARDS,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::RANGE,
-        header::RETRY_AFTER,
-        header::SET_COOKIE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::VARY,
-        header::WWW_AUTHENTICATE,
-    ];
-    !NEVER.contains(name)
-        && !matches!(
-            name.as_str(),
-            "keep-alive" | "proxy-connection" | "x-real-ip"
-        )
-        && !name.as_str().starts_with("x-forwarded")
 }

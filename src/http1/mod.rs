@@ -12,7 +12,6 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod chunked;
-mod date;
 mod decoder;
 mod encoder;
 mod fields;
@@ -22,7 +21,6 @@ mod lines;
 mod request;
 mod response;
 
-pub use date::Date;
 pub use decoder::{Decoded, Decoder};
 pub use encoder::{Encoder, LengthError};
 pub use framing::Framing;

@@ -4,40 +4,15 @@
 //! connection goes into HTTP/2, and none that frames a message, routes it or says who sent it comes
 //! through as a trailer.
 
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, SET_COOKIE, TE,
-    TRAILER,
-};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::wire::{may_trail, sift_trailers};
 
 pub use crate::wire::fields::{is_of_a_connection, strip_connection};
 
-/// Fields that mean something before the content only (RFC 9110 section 6.5.1).
-const NOT_IN_TRAILERS: [HeaderName; 13] = [
-    AUTHORIZATION,
-    CACHE_CONTROL,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    COOKIE,
-    EXPECT,
-    HOST,
-    MAX_FORWARDS,
-    SET_COOKIE,
-    TE,
-    TRAILER,
-];
-
 /// Removes from trailers what may not stand there; false if nothing is left.
 pub fn clean_trailers(trailers: &mut HeaderMap) -> bool {
-    strip_connection(trailers);
-    for name in &NOT_IN_TRAILERS {
-        trailers.remove(name);
-    }
-    while let Some(name) = trailers.keys().find(|name| is_no_token(name)).cloned() {
-        trailers.remove(name);
-    }
+    sift_trailers(trailers, |name| may_trail(name) && !is_no_token(name));
     !trailers.is_empty()
 }
 

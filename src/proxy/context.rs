@@ -102,6 +102,8 @@ pub(super) enum End {
     Rejected(RejectReason),
     /// The upstream failed, before or within its answer.
     Upstream(ProxyError),
+    /// Cut: a reload had removed its route or its endpoint.
+    Removed,
 }
 
 impl Context {
@@ -183,6 +185,7 @@ impl Context {
                 End::Whole if self.exchange.endpoint.is_some() => (EndedBy::Upstream, None),
                 End::Whole => (EndedBy::Headgate, None),
                 End::Open => (EndedBy::Client, None),
+                End::Removed => (EndedBy::Headgate, Some("removed")),
                 End::Rejected(reason) => (EndedBy::Headgate, Some(reason.as_str())),
                 // A file that broke off, say.
                 End::Upstream(reason) if self.exchange.endpoint.is_none() => {

@@ -32,7 +32,7 @@ use crate::shard::KeySource;
 use crate::snapshot;
 use crate::upstream::exchange::Reuse;
 use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
-use crate::wire::{ClientAddress, Peer, fields};
+use crate::wire::{ClientAddress, Peer};
 
 use super::context::{Context, Exchange, Hints};
 use super::edge;
@@ -317,7 +317,7 @@ fn receive(
     picked: Picked,
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
-    fields::strip_hop(&mut head.headers);
+    headers::for_client(&mut head.headers, &order.request);
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;

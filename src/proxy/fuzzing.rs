@@ -63,6 +63,7 @@ pub fn to_upstream(
     config: &Config,
 ) -> Option<HeaderMap> {
     let client = trust::client(&head.headers, peer, config);
+    normalize::scheme(&head.uri, peer.secure, client.secure).ok()?;
     normalize::head(head, client.secure, empty, config).ok()?;
     let id = Uuid::nil();
     Some(headers::for_upstream(head, peer, &client, config, id))

@@ -30,7 +30,8 @@ pub(super) async fn handle(
     let view = worker.view();
     let config = &view.snapshot.config;
     let client = trust::client(&head.headers, &peer, config);
-    let formed = normalize::head(&mut head, client.secure, body.is_end_stream(), config);
+    let formed = normalize::scheme(&head.uri, peer.secure, client.secure)
+        .and_then(|()| normalize::head(&mut head, client.secure, body.is_end_stream(), config));
     let mut context = Context::begin(worker, view, peer, client, head);
     context.hints = Hints(early);
     let outcome = match formed {

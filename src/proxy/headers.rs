@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Version;
 use http::header::{
     CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
-    REFERRER_POLICY, VIA,
+    REFERRER_POLICY, TE, TRAILER, VIA,
 };
 use http::request::Parts;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::balancer::Endpoint;
 use crate::config::model::{Config, Forwarding};
 use crate::wire::Peer;
-use crate::wire::fields::is_hop_by_hop;
+use crate::wire::fields::{self, is_hop_by_hop};
 
 use super::claims;
 use super::forwarded::{self, About};
@@ -129,6 +129,28 @@ pub(super) fn ensure_host(headers: &mut HeaderMap, version: Version, endpoint: &
     if let Ok(address) = HeaderValue::from_str(endpoint.host()) {
         headers.insert(HOST, address);
     }
+}
+
+/// Removes from an answer to `request` what belongs to the endpoint's hop. What it says of trailers is
+/// for a client that takes them.
+pub(super) fn for_client(headers: &mut HeaderMap, request: &Parts) {
+    let announced: Vec<HeaderValue> = match headers.contains_key(TRAILER) && takes_trailers(request)
+    {
+        true => headers.get_all(TRAILER).iter().cloned().collect(),
+        false => Vec::new(),
+    };
+    fields::strip_hop(headers);
+    for line in announced {
+        headers.append(TRAILER, line);
+    }
+}
+
+/// Whether a client can be sent trailers (RFC 9110 section 6.5.1): over HTTP/2 always.
+pub(super) fn takes_trailers(request: &Parts) -> bool {
+    let says = |value: &HeaderValue| {
+        fields::members(value).any(|member| member.eq_ignore_ascii_case(b"trailers"))
+    };
+    request.version == Version::HTTP_2 || request.headers.get_all(TE).iter().any(says)
 }
 
 /// A request id as a field value.
@@ -304,5 +326,25 @@ mod tests {
         let headers = sent(&[("host", "shop"), ("via", "1.0 edge")]);
         let via: Vec<_> = headers.get_all("via").iter().collect();
         assert_eq!(via, ["1.0 edge", "1.1 headgate"]);
+    }
+
+    #[test]
+    fn an_answer_loses_its_hop_too() {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", HeaderValue::from_static("close, x-internal"));
+        headers.insert("x-internal", HeaderValue::from_static("1"));
+        headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
+        headers.insert("etag", HeaderValue::from_static("\"a\""));
+        headers.insert("trailer", HeaderValue::from_static("x-sum"));
+        let asked = |te: &str| {
+            let request = Request::get("/").header("te", te).body(()).unwrap();
+            request.into_parts().0
+        };
+        let mut taken = headers.clone();
+        for_client(&mut taken, &asked("gzip, Trailers"));
+        assert_eq!((taken.len(), taken.contains_key("trailer")), (2, true));
+        for_client(&mut headers, &asked("gzip"));
+        assert_eq!(headers.len(), 1);
+        assert!(headers.contains_key("etag"));
     }
 }

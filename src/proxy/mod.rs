@@ -30,6 +30,7 @@ mod outbound;
 mod own;
 mod path;
 mod reject;
+mod removed;
 mod respond;
 mod static_files;
 mod trust;

@@ -66,6 +66,24 @@ pub(super) fn head(
     Ok(count_hop(head))
 }
 
+/// Holds the scheme of an absolute target against that of the connection (`connection` says whether it
+/// has TLS) and that which the client is known to have used: they differ behind a trusted proxy.
+///
+/// # Errors
+/// `Malformed` when it is neither (RFC 9110 section 7.4).
+pub(super) fn scheme(target: &Uri, connection: bool, client: bool) -> Result<(), Reject> {
+    let Some(scheme) = target.scheme_str() else {
+        return Ok(());
+    };
+    let named = scheme.eq_ignore_ascii_case("https");
+    if (named || scheme.eq_ignore_ascii_case("http")) && (named == connection || named == client) {
+        return Ok(());
+    }
+    Err(Reject::Malformed(
+        "the scheme of the request target is not that of the connection",
+    ))
+}
+
 /// The canonical host of a request whose head was brought into form; empty for HTTP/1.0 without one.
 pub(super) fn host(request: &Parts) -> &str {
     request
@@ -193,14 +211,6 @@ fn is_plainly_canonical(host: &[u8], own: u16) -> bool {
 }
 
 fn target(head: &mut Parts, rules: PathRules) -> Result<(), Reject> {
-    if let Some(scheme) = head.uri.scheme_str()
-        && !scheme.eq_ignore_ascii_case("http")
-        && !scheme.eq_ignore_ascii_case("https")
-    {
-        return Err(Reject::Malformed(
-            "the request target has a scheme that is not HTTP",
-        ));
-    }
     let Some(target) = head.uri.path_and_query() else {
         return Err(Reject::Malformed("the request target has no path"));
     };
@@ -318,7 +328,8 @@ mod tests {
 
     fn check(request: http::request::Builder) -> Result<String, String> {
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        authority(&mut parts, false)
+        scheme(&parts.uri, false, false)
+            .and_then(|()| authority(&mut parts, false))
             .and_then(|()| target(&mut parts, PathRules::default()))
             .map(|()| format!("{}{}", host(&parts), parts.uri))
             .map_err(|reject| reject.to_string())
@@ -394,7 +405,7 @@ mod tests {
             ("/a/%2e%2E/b?q=/../", "A:80", "a/b?q=/../"),
             ("http://a/x?y", "a", "a/x?y"),
             ("http://A:80/./x", "a.", "a/x"),
-            ("https://a", "a", "a/"),
+            ("http://a", "a", "a/"),
             ("http://a?q", "a", "a/?q"),
         ] {
             let request = Request::get(uri).header(HOST, host);
@@ -421,11 +432,28 @@ mod tests {
             Request::get("*").header(HOST, "a"),
             Request::get("a:80").header(HOST, "a:80"),
             Request::get("ftp://a/").header(HOST, "a"),
+            Request::get("https://a/").header(HOST, "a"),
             Request::get("http://u@a/").header(HOST, "a"),
             Request::get("/../x").header(HOST, "a"),
         ] {
             assert!(check(request).is_err());
         }
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_connection_or_the_one_that_a_proxy_vouches_for() {
+        let takes = |uri: &'static str, connection, client| {
+            scheme(&Uri::from_static(uri), connection, client).is_ok()
+        };
+        for secure in [true, false] {
+            assert!(takes("/p", secure, secure));
+            assert_eq!(takes("https://a/", secure, secure), secure);
+            assert_eq!(takes("HTTP://a/", secure, secure), !secure);
+            assert!(!takes("gopher://a/", secure, secure));
+        }
+        // A proxy that ends TLS may ask in either form.
+        assert!(takes("https://a/", false, true) && takes("http://a/", false, true));
+        assert!(!takes("gopher://a/", false, true));
     }
 
     #[test]

@@ -68,6 +68,27 @@ impl Outbound {
         }
         Self { stream, context }
     }
+
+    /// Whether its route or its endpoint has been gone for too long.
+    fn is_removed(&self) -> bool {
+        let Context { view, route, .. } = &*self.context;
+        if !view.removed.is_due() {
+            return false;
+        }
+        let endpoint = self.context.exchange.endpoint.as_ref();
+        view.removed.concerns(*route, endpoint.map(|it| it.id))
+    }
+
+    fn cut(&mut self) -> BoxError {
+        if let Stream::Upstream { body, .. } = &mut self.stream {
+            body.remove();
+        }
+        self.stream = Stream::Empty;
+        if self.context.end == End::Open {
+            self.context.end = End::Removed;
+        }
+        "its route or its endpoint has been removed".into()
+    }
 }
 
 impl Stream {
@@ -142,6 +163,9 @@ impl Body for Outbound {
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if this.is_removed() {
+            return Poll::Ready(Some(Err(this.cut())));
+        }
         let polled = this.stream.poll(task);
         let Poll::Ready(frame) = polled else {
             return Poll::Pending;

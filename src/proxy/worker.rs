@@ -26,6 +26,7 @@ use crate::upstream::request_body::Pace;
 use crate::wire::{Early, Fault, Handler, Peer};
 
 use super::access_log;
+use super::removed::{Old, Removed};
 use super::{Outbound, handle};
 
 /// One config as this worker's requests see it.
@@ -35,6 +36,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// The pace at which clients must send request bodies.
     pub pace: Pace,
+    /// What of it later configs do not have.
+    pub(super) removed: Removed,
 }
 
 /// The state of one worker.
@@ -50,6 +53,7 @@ pub struct Worker {
     pub pools: Rc<Pools>,
     current: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
+    old: Old,
     process_began: Instant,
     wall_ms: Cell<u64>,
     log: RefCell<Option<access_log::Buffer>>,
@@ -81,6 +85,7 @@ impl Worker {
             pools: Rc::clone(pools),
             current: RefCell::new(current),
             view: RefCell::new(view),
+            old: Old::default(),
             process_began,
             wall_ms: Cell::new(wall_ms()),
             log: RefCell::new(log),
@@ -97,7 +102,8 @@ impl Worker {
         let snapshot = current.load();
         let mut view = self.view.borrow_mut();
         if !Arc::ptr_eq(snapshot, &view.snapshot) {
-            *view = Rc::new(View::new(Arc::clone(snapshot)));
+            let next = Rc::new(View::new(Arc::clone(snapshot)));
+            self.old.add(&std::mem::replace(&mut *view, next));
         }
         Rc::clone(&view)
     }
@@ -150,11 +156,13 @@ impl Worker {
         self.wall_ms.set(wall_ms());
     }
 
-    /// A second has passed: lets go of an old config, of idle connections and of log lines.
+    /// A second has passed: lets go of an old config and of what it alone had, of idle connections and
+    /// of log lines.
     pub fn second(&self) {
         let view = self.view();
         self.pools
             .sweep(|endpoint| view.snapshot.has_endpoint(endpoint));
+        self.old.judge(&view.snapshot, self.deadlines());
         self.flush();
     }
 
@@ -170,7 +178,11 @@ impl View {
     fn new(snapshot: Arc<Snapshot>) -> Self {
         let timeouts = &snapshot.config.timeouts;
         let pace = Pace::new(timeouts.min_rate.0, timeouts.body_idle);
-        Self { snapshot, pace }
+        Self {
+            snapshot,
+            pace,
+            removed: Removed::default(),
+        }
     }
 }
 

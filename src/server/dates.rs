@@ -1,41 +1,67 @@
-//! The `Date` of a worker's answers, whatever version they are sent in.
+//! The `Date` of the answers of one second (RFC 9110 section 5.6.7).
 //!
-//! `connection` and `http2` write it. Invariant: the clock is read at most once per tick of the worker.
+//! One for all connections of a worker, whichever version they speak: the clock is read once a tick, and
+//! the text made once a second. Invariant: a date is never later than the clock, nor more than a tick
+//! earlier.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::cell::{Cell, Ref, RefCell};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::HeaderValue;
 
 use crate::clock;
-use crate::http1::Date;
-use crate::net::deadline::Deadlines;
 
-/// The last date, and the tick of the worker's clock that it is of.
+/// The first second of the year 10000 has no such text.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
+
+/// The last date that was asked for.
 #[derive(Debug)]
 pub struct Dates {
-    deadlines: Rc<Deadlines>,
-    last: RefCell<(Option<u64>, Date)>,
+    tick: Cell<Option<u64>>,
+    /// None before the first one.
+    second: Cell<Option<u64>>,
+    text: RefCell<HeaderValue>,
+}
+
+impl Default for Dates {
+    fn default() -> Self {
+        Self {
+            tick: Cell::new(None),
+            second: Cell::new(None),
+            text: RefCell::new(HeaderValue::from_static("")),
+        }
+    }
 }
 
 impl Dates {
-    /// Dates by the ticks of `deadlines`.
-    #[must_use]
-    pub fn new(deadlines: &Rc<Deadlines>) -> Self {
-        Self {
-            deadlines: Rc::clone(deadlines),
-            last: RefCell::default(),
+    /// The date at this tick of the worker's clock (`net::deadline::Deadlines::now`).
+    pub fn at_tick(&self, tick: u64) -> Ref<'_, HeaderValue> {
+        if self.tick.replace(Some(tick)) != Some(tick) {
+            self.turn(clock::wall());
         }
+        self.text.borrow()
     }
 
-    /// Calls `write` with the date of now.
-    pub fn with<T>(&self, write: impl FnOnce(&[u8]) -> T) -> T {
-        let (tick, date) = &mut *self.last.borrow_mut();
-        let now = self.deadlines.now();
-        let text = if tick.replace(now) == Some(now) {
-            date.last()
-        } else {
-            date.at(clock::since_epoch(clock::wall()))
-        };
-        write(text)
+    /// The date at `now`.
+    #[must_use]
+    pub fn at(&self, now: SystemTime) -> HeaderValue {
+        self.turn(now);
+        self.text.borrow().clone()
+    }
+
+    fn turn(&self, now: SystemTime) {
+        let since_epoch = clock::since_epoch(now).min(LAST);
+        let second = since_epoch.as_secs();
+        if self.second.replace(Some(second)) == Some(second) {
+            return;
+        }
+        let at = UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH);
+        let text = Bytes::from(httpdate::fmt_http_date(at));
+        // Made of letters, digits and spaces, so a value.
+        if let Ok(value) = HeaderValue::from_maybe_shared(text) {
+            self.text.replace(value);
+        }
     }
 }
 
@@ -44,15 +70,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_is_that_of_the_clock_and_made_once_a_tick() {
-        let deadlines = Deadlines::new();
-        let dates = Dates::new(&deadlines);
-        let one = dates.with(<[u8]>::to_vec);
-        assert!(one.ends_with(b" GMT"), "{one:?}");
-        assert_eq!(dates.last.borrow().0, Some(0));
-        assert_eq!(dates.with(<[u8]>::to_vec), one);
-        deadlines.tick();
-        assert_eq!(dates.with(<[u8]>::len), one.len());
-        assert_eq!(dates.last.borrow().0, Some(1));
+    fn a_date_is_made_once_a_second() {
+        let dates = Dates::default();
+        let first = dates.at(UNIX_EPOCH);
+        assert_eq!(first, "Thu, 01 Jan 1970 00:00:00 GMT");
+        let same = dates.at(UNIX_EPOCH + Duration::from_millis(999));
+        assert_eq!(same.as_bytes().as_ptr(), first.as_bytes().as_ptr());
+        let next = dates.at(UNIX_EPOCH + Duration::from_secs(1));
+        assert_eq!(next, "Thu, 01 Jan 1970 00:00:01 GMT");
+        let far = dates.at(UNIX_EPOCH + LAST + Duration::from_secs(10));
+        assert_eq!(far, "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn the_clock_is_read_once_a_tick() {
+        let dates = Dates::default();
+        let first = dates.at_tick(7).clone();
+        assert_eq!(first.len(), 29, "{first:?}");
+        // Whatever is shown meanwhile is not asked about again before the next tick.
+        let shown = dates.at(UNIX_EPOCH);
+        assert_eq!(*dates.at_tick(7), shown);
+        assert_ne!(*dates.at_tick(8), shown);
     }
 }

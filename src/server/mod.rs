@@ -14,6 +14,7 @@ pub mod drain;
 pub mod guard;
 mod handshake;
 pub mod http2;
+mod linger;
 mod out;
 mod proxy_header;
 pub mod turn_away;

@@ -177,6 +177,15 @@ impl AnswerBody {
     pub(super) fn over_http2(flow: http2::Flow) -> Self {
         Self(Flow::Http2(Box::new(flow)))
     }
+
+    /// Lets go of an endpoint that is not to be used any more: a body that is not over breaks off, and
+    /// a tunnel counts as ended by that.
+    pub fn remove(&mut self) {
+        match &mut self.0 {
+            Flow::Http1(flow) => flow.remove(),
+            Flow::Http2(flow) => flow.remove(),
+        }
+    }
 }
 
 /// Why the body of an answer ended early.

@@ -11,6 +11,7 @@ mod fault;
 pub mod fields;
 mod handler;
 mod tls;
+mod trailers;
 
 use std::net::SocketAddr;
 
@@ -21,6 +22,7 @@ pub use early::Early;
 pub use fault::Fault;
 pub use handler::Handler;
 pub use tls::{ClientCert, Scope, Tls};
+pub use trailers::{announces, may_trail, sift_trailers};
 
 /// The other end of a client connection.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 //! for endpoints.
 
 use crate::harness::{Answer, Client, Config, Gate, Origin, Reply, Request};
+use crate::http2::wire::{END_STREAM, Wire, headers};
 
 /// The answer to these bytes, after which the connection must be closed.
 async fn last_answer(gate: &Gate, bytes: impl AsRef<[u8]>) -> Answer {
@@ -298,4 +299,50 @@ async fn an_expectation_that_nobody_knows_is_refused_and_the_known_one_passed_on
     }
     answer.expect(200);
     assert_eq!(origin.last("/p").all("expect"), ["100-continue"]);
+}
+
+#[tokio::test]
+async fn an_absolute_target_has_the_scheme_of_the_connection_or_that_which_a_proxy_vouches_for() {
+    let origin = Origin::start("a").await;
+    let plain = Gate::start(&Config::to(&[&origin])).await;
+    let trusting = Config::to(&[&origin]).top("trusted_proxies: [127.0.0.0/8]");
+    let trusting = Gate::start(&trusting).await;
+    let over_http1 = async |gate: &Gate, scheme: &str, proto: &str| {
+        let request = Request::get(&format!("{scheme}://shop.test/p"));
+        let request = request.header("x-forwarded-proto", proto);
+        gate.send(&request).await.status
+    };
+    let over_http2 = async |gate: &Gate, scheme: &str, proto: &str| {
+        let mut wire = Wire::connect(gate).await;
+        let fields = [
+            (":method", "GET"),
+            (":scheme", scheme),
+            (":authority", "shop.test"),
+            (":path", "/p"),
+            ("x-forwarded-proto", proto),
+        ];
+        wire.send(headers(1, END_STREAM, &fields)).await;
+        wire.answer(1).await.status
+    };
+    for (gate, scheme, proto, status) in [
+        (&plain, "http", "https", 200),
+        (&plain, "https", "https", 400),
+        (&trusting, "https", "https", 200),
+        (&trusting, "http", "https", 200),
+        (&trusting, "https", "http", 400),
+    ] {
+        let what = format!("{scheme} where {proto} is told");
+        assert_eq!(
+            over_http1(gate, scheme, proto).await,
+            status,
+            "{what} over HTTP/1.1"
+        );
+        assert_eq!(
+            over_http2(gate, scheme, proto).await,
+            status,
+            "{what} over HTTP/2"
+        );
+    }
+    assert_eq!(origin.requests("/p"), 6);
+    assert!(origin.seen("*").iter().all(|seen| seen.target == "/p"));
 }

@@ -1,7 +1,7 @@
 //! From a header block to the one form of a request that the road knows (RFC 9113 section 8.3).
 //!
 //! `session` hands over whole blocks. Fields come from `hpack` ready made and are put together here, in one
-//! pass: the target is in origin form, the authority is in `Host`, cookies are whole, and an extended
+//! pass: the target is in origin form (in absolute form with a scheme that is not the connection's), the authority is in `Host`, cookies are whole, and an extended
 //! CONNECT is a `GET` that offers a tunnel. What is no request at all is `Malformed`; what is one that nobody
 //! may send has a `Fault` for `wire::Handler::refuse`. Invariant: no field value here can end a line of
 //! HTTP/1.1, and none says how a message is framed but one `Content-Length` that is true.
@@ -10,6 +10,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, Scheme};
 use http::{Method, Uri};
 
 use crate::wire::Fault;
@@ -39,7 +40,8 @@ pub struct Bounds {
 pub struct Asked {
     /// The method; `GET` where a tunnel is offered.
     pub method: Method,
-    /// The target in origin form, or `*`; none for a plain CONNECT.
+    /// The target in origin form, in absolute form with a scheme that is not the connection's, or `*`;
+    /// none for a plain CONNECT.
     pub uri: Uri,
     /// The fields, `Host` among them.
     pub headers: HeaderMap,
@@ -282,6 +284,8 @@ impl<'a> Head<'a> {
             return Read::Malformed(what);
         }
         let fault = self.fault(connects);
+        let (uri, foreign) = self.target();
+        let fault = fault.or(foreign);
         let cookie = std::mem::replace(&mut self.cookie, Cookie::None);
         if let Some(cookie) = cookie.joined() {
             append(&mut self.headers, COOKIE, cookie);
@@ -299,7 +303,7 @@ impl<'a> Head<'a> {
         };
         Read::Request(Asked {
             method,
-            uri: self.path.unwrap_or_default(),
+            uri,
             headers: self.headers,
             tunnel,
             length,
@@ -307,6 +311,31 @@ impl<'a> Head<'a> {
             follows: self.about.follows,
             fault,
         })
+    }
+
+    /// The target in origin form; in absolute form where the scheme is not the connection's, which is
+    /// for the road to judge: it knows who may say so.
+    fn target(&mut self) -> (Uri, Option<Fault>) {
+        let path = self.path.take().unwrap_or_default();
+        let own = self.about.scheme.as_bytes();
+        let named = match &self.scheme {
+            Some(named) if !named.as_bytes().eq_ignore_ascii_case(own) => named,
+            _ => return (path, None),
+        };
+        let absolute = || {
+            let mut parts = path.clone().into_parts();
+            parts.scheme = Some(Scheme::try_from(named.as_bytes()).ok()?);
+            let authority = self.authority.as_ref()?.as_bytes();
+            parts.authority = Some(Authority::try_from(authority).ok()?);
+            Uri::from_parts(parts).ok()
+        };
+        match absolute() {
+            Some(uri) => (uri, None),
+            None => {
+                let fault = Fault::Malformed(":scheme is not that of the connection");
+                (path, Some(fault))
+            }
+        }
     }
 
     /// What is missing, or does not fit the rest.
@@ -343,12 +372,6 @@ impl<'a> Head<'a> {
         }
         if let Some(what) = self.refused {
             return Some(Fault::Malformed(what));
-        }
-        let scheme = self.about.scheme.as_bytes();
-        if let Some(named) = &self.scheme
-            && !named.as_bytes().eq_ignore_ascii_case(scheme)
-        {
-            return Some(Fault::Malformed(":scheme is not that of the connection"));
         }
         if asterisk && !connects && self.method != Some(Method::OPTIONS) {
             return Some(Fault::Malformed(":path is not a path"));

@@ -83,6 +83,21 @@ fn a_request_ends_up_in_origin_form_with_its_authority_in_host() {
 }
 
 #[test]
+fn a_scheme_that_is_not_the_connections_stays_for_the_road_to_judge() {
+    let mut fields = get(&[]);
+    fields[1].1 = "http";
+    let it = asked(&fields);
+    assert_eq!(
+        (it.uri, it.fault),
+        (Uri::from_static("http://shop.test:1/a?b=c"), None)
+    );
+    for scheme in ["", "a b", "http:"] {
+        fields[1].1 = scheme;
+        assert!(asked(&fields).fault.is_some(), "{scheme:?}");
+    }
+}
+
+#[test]
 fn a_host_that_repeats_the_authority_is_one_host_and_another_is_refused() {
     let it = asked(&get(&[("host", "SHOP.test:1"), ("host", "shop.test:1")]));
     assert_eq!(it.headers.get_all(HOST).iter().count(), 1);

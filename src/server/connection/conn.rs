@@ -36,6 +36,8 @@ pub(super) struct Conn {
     pub(super) body_gone: Cell<bool>,
     /// Who waits for that: the body may be read by another task, whose end would wake nobody here.
     pub(super) awaits_gone: RefCell<Option<Waker>>,
+    /// Who waits for bytes of a tunnel's client, if that is not the connection's task.
+    pub(super) tunnel_reader: RefCell<Option<Waker>>,
 }
 
 /// What is read and written.
@@ -94,6 +96,7 @@ impl Conn {
             serial: Cell::new(0),
             body_gone: Cell::new(false),
             awaits_gone: RefCell::default(),
+            tunnel_reader: RefCell::default(),
         })
     }
 
@@ -111,6 +114,14 @@ impl Conn {
         self.body_gone.set(false);
         self.io.borrow_mut().tunnel = Tunnel::Closed;
         self.watch.exchange_ends();
+    }
+
+    /// The tunnel is over: whoever still reads what the client sends reads no more, and lets go.
+    pub(super) fn end_tunnel(&self) {
+        self.serial.set(self.serial.get() + 1);
+        if let Some(waker) = self.tunnel_reader.take() {
+            waker.wake();
+        }
     }
 
     /// Why the connection fails.
@@ -227,7 +238,11 @@ impl Io {
         if self.read.capacity() - self.read.len() < LEAST_ROOM {
             self.read.reserve(room);
         }
-        self.guard.poll_fill(cx, &mut self.read)
+        match self.tunnel {
+            // The deadlines are the connection's task's, and another one may read here.
+            Tunnel::Open => self.guard.poll_fill_unwatched(cx, &mut self.read),
+            Tunnel::Closed | Tunnel::Awaited(_) => self.guard.poll_fill(cx, &mut self.read),
+        }
     }
 
     fn broken(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {

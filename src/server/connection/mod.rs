@@ -56,12 +56,12 @@ pub struct Shared<H> {
     pub limits: Cell<Limits>,
     /// What new connections of HTTP/2 may do; replaced by a reload.
     pub http2: Cell<http2::Settings>,
+    /// What answers say of the time.
+    pub dates: Rc<Dates>,
     /// Heads are read into it, so that an idle connection has no buffer; never kept across an await.
     scratch: RefCell<Box<[u8]>>,
     /// The same for HTTP/2.
     space: http2::Space,
-    /// `Date`.
-    dates: Dates,
 }
 
 impl<H: Handler> Shared<H> {
@@ -81,9 +81,9 @@ impl<H: Handler> Shared<H> {
             drain: Rc::clone(drain),
             limits: Cell::new(limits),
             http2: Cell::default(),
+            dates: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             space: http2::Space::default(),
-            dates: Dates::new(deadlines),
         })
     }
 
@@ -97,6 +97,10 @@ impl<H: Handler> Shared<H> {
         cells: &WorkerCells,
     ) {
         let held = self.drain.hold();
+        let mut ending = Ending {
+            reason: CloseReason::Internal,
+            cells,
+        };
         let watch = Watch::new(self.limits.get(), &self.deadlines);
         let stream = match tls {
             None => Stream::Plain(socket),
@@ -111,7 +115,7 @@ impl<H: Handler> Shared<H> {
                     if let Some(words) = ended.words {
                         tracing::info!(client = %peer.address, %reason, "TLS handshake failed: {words}");
                     }
-                    cells.closed(reason);
+                    ending.reason = reason;
                     return;
                 }
             },
@@ -127,8 +131,8 @@ impl<H: Handler> Shared<H> {
         {
             tracing::info!(%client, %reason, "client connection closed");
         }
-        cells.closed(reason);
-        drop(held);
+        ending.reason = reason;
+        drop((ending, held));
     }
 
     /// Finds out which version the client speaks, and speaks it until the connection ends.
@@ -171,6 +175,18 @@ impl<H: Handler> Shared<H> {
             return CloseReason::Malformed;
         }
         self.http1(stream, &unread, &peer, watch).await
+    }
+}
+
+/// Counts the end of a connection, also when a panic is what ends it.
+struct Ending<'a> {
+    reason: CloseReason,
+    cells: &'a WorkerCells,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.cells.closed(self.reason);
     }
 }
 

@@ -25,7 +25,7 @@ use crate::server::drain::Drain;
 use crate::wire::{Early, Handler, Peer};
 
 use super::board::{Board, Wakers};
-use super::exchange::{self, Common, Exchange, Place, Progress, Question, Stage};
+use super::exchange::{self, Common, Exchange, Place, Progress, Question, Stage, safely};
 use super::lane::{Lane, Verdict};
 use super::voice::{Line, Voice};
 use super::{Service, Space};
@@ -245,11 +245,9 @@ where
     fn begin(&mut self, key: Key, asked: Asked) {
         let question = Question::of(&asked);
         let line = &self.common.line;
-        let exchange = match asked.fault {
-            Some(fault) => {
-                let answer = self.handler.refuse(self.peer, fault);
-                Exchange::answered(&self.common, key, question, answer)
-            }
+        let begun = match asked.fault {
+            Some(fault) => safely(|| self.handler.refuse(self.peer, fault))
+                .map(|answer| Exchange::answered(&self.common, key, question, answer)),
             None => {
                 let voice = match self.voice.take() {
                     Some(voice) if Rc::strong_count(&voice) == 1 => {
@@ -261,9 +259,12 @@ where
                 self.voice = Some(Rc::clone(&voice));
                 let request = exchange::request(asked, line, key, &voice);
                 let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
-                place.set(Some((self.make)(request, voice)));
-                Some(Exchange::new(key, question, Stage::Answering(place)))
+                safely(|| place.set(Some((self.make)(request, voice))))
+                    .map(|()| Some(Exchange::new(key, question, Stage::Answering(place))))
             }
+        };
+        let Some(exchange) = begun else {
+            return exchange::reset(&self.common, key, Code::Internal);
         };
         if let Some(exchange) = exchange {
             self.advance(exchange);

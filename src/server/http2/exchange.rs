@@ -111,9 +111,9 @@ pub(super) fn request(
     request
 }
 
-/// Polls what is not ours; none if it panicked. Whatever it left behind is dropped next.
-pub(super) fn poll_safely<T>(poll: impl FnOnce() -> Poll<T>) -> Option<Poll<T>> {
-    catch_unwind(AssertUnwindSafe(poll)).ok()
+/// Calls what is not ours; none if it panicked. Whatever it left behind is dropped next.
+pub(super) fn safely<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
 impl<F, B> Exchange<F, B>
@@ -153,7 +153,7 @@ where
             let Some(future) = place.as_mut().as_pin_mut() else {
                 return self.fails(common);
             };
-            let answer = match poll_safely(|| future.poll(cx)) {
+            let answer = match safely(|| future.poll(cx)) {
                 Some(Poll::Ready(answer)) => answer,
                 Some(Poll::Pending) => return Progress::Waits,
                 None => return self.fails(common),
@@ -195,7 +195,7 @@ where
             let Stage::Sending(body) = &mut self.stage else {
                 return self.fails(common);
             };
-            let frame = match poll_safely(|| Pin::new(&mut *body).poll_frame(cx)) {
+            let frame = match safely(|| Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Poll::Pending) => return Progress::Waits,
                 Some(Poll::Ready(frame)) => frame,
                 None => return self.fails(common),
@@ -242,7 +242,7 @@ where
         let Stage::Tail(body) = &mut self.stage else {
             return self.fails(common);
         };
-        let ended = poll_safely(|| Pin::new(&mut *body).poll_frame(cx));
+        let ended = safely(|| Pin::new(&mut *body).poll_frame(cx));
         let failed = matches!(ended, None | Some(Poll::Ready(Some(Err(_)))));
         let unwanted = common.line.session.borrow().is_unwanted(self.key);
         let late = self.timer.as_ref().is_some_and(|it| it.poll(cx).is_ready());
@@ -276,7 +276,7 @@ where
     }
 }
 
-fn reset(common: &Common<'_>, key: Key, code: Code) {
+pub(super) fn reset(common: &Common<'_>, key: Key, code: Code) {
     common.line.session.borrow_mut().reset(key, code);
 }
 
@@ -310,11 +310,13 @@ fn answer_head<B: Body>(
         );
     let length = body.size_hint().exact().filter(|_| !bodiless && !opens);
     let ends = bodiless || body.is_end_stream();
-    let state = common.dates.with(|date| {
-        let extras = Extras { date, length };
-        let mut session = common.line.session.borrow_mut();
-        session.answer(key, (head.status, &head.headers), extras, ends)
-    });
+    let date = common.dates.at_tick(common.deadlines.now());
+    let extras = Extras {
+        date: date.as_bytes(),
+        length,
+    };
+    let mut session = common.line.session.borrow_mut();
+    let state = session.answer(key, (head.status, &head.headers), extras, ends);
     (state != State::Gone).then_some((body, opens))
 }
 

@@ -35,6 +35,7 @@ impl Handler for Odd {
         early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Full<Bytes>>> + 'static {
         let this = Rc::clone(self);
+        assert_ne!(request.uri().path(), "/panic/at/once");
         std::future::poll_fn(move |cx| {
             this.polls.set(this.polls.get() + 1);
             match request.uri().path() {
@@ -83,7 +84,7 @@ fn serve<F: Future<Output = ()>>(test: impl FnOnce(Rc<Odd>, Client) -> F) {
             heads: crate::http1::Limits::default(),
             requests: None,
         };
-        let (dates, space) = (Dates::new(&deadlines), Space::default());
+        let (dates, space) = (Dates::default(), Space::default());
         let metrics = Metrics::new(1);
         let service = Service {
             handler: &handler,
@@ -162,10 +163,12 @@ fn the_preface_is_told_from_every_other_beginning() {
 fn a_panic_resets_its_stream_and_the_others_go_on() {
     serve(async |_, mut client| {
         client.open().await;
-        client.get(1, "/panic").await;
-        assert_eq!(client.until(3, 1).await, [0, 0, 0, 2]);
-        client.get(3, "/ok").await;
-        assert_eq!(client.until(0, 3).await, b"/ok");
+        for (stream, path) in [(1, "/panic"), (3, "/panic/at/once")] {
+            client.get(stream, path).await;
+            assert_eq!(client.until(3, stream).await, [0, 0, 0, 2]);
+        }
+        client.get(5, "/ok").await;
+        assert_eq!(client.until(0, 5).await, b"/ok");
     });
 }
 

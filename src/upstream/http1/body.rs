@@ -6,7 +6,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,10 +15,10 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::balancer::EndpointId;
 use crate::http1::{Decoded, Decoder};
-use crate::metrics;
 
 use super::super::exchange::AnswerError;
 use super::super::pool::{Keep, Link, Pools, Target};
+use super::super::tunnels::Life;
 use super::poll_read;
 use super::tunnel::Tunnel;
 use super::upload::{Stopped, Upload};
@@ -98,16 +97,9 @@ impl Flow {
         input: BytesMut,
         target: Target<'_>,
     ) -> Self {
-        let metrics: &Arc<metrics::Upstream> = target.upstream_metrics;
-        let idle = target.timeouts.tunnel_idle;
-        let tunnel = Tunnel::new(
-            link,
-            upload.into_body(),
-            input,
-            idle,
-            metrics,
-            pools.worker(),
-        );
+        let (deadlines, idle) = (pools.deadlines(), target.timeouts.tunnel_idle);
+        let life = Life::begin(target.upstream_metrics, pools.worker(), deadlines, idle);
+        let tunnel = Tunnel::open(life, link, upload.into_body(), input);
         Self::Tunnel(Box::new(tunnel))
     }
 
@@ -118,6 +110,14 @@ impl Flow {
         match self {
             Self::Message(message) => message.poll_frame(cx),
             Self::Tunnel(tunnel) => tunnel.poll_frame(cx),
+        }
+    }
+
+    /// Its endpoint is not to be used any more.
+    pub(in super::super) fn remove(&mut self) {
+        match self {
+            Self::Message(message) => message.link = None,
+            Self::Tunnel(tunnel) => tunnel.remove(),
         }
     }
 

@@ -29,11 +29,12 @@ use super::super::hold::Hold;
 use super::super::http1::adjust;
 use super::super::pool::{Pools, Target};
 use super::super::request_body::{RequestBody, Transfer};
-use super::super::tunnels::Open;
+use super::super::tunnels::Life;
 use super::super::websocket;
 use super::flow::{Begun, Flow};
 use super::peers::Seated;
 use super::pump::{Broken, Pump};
+use super::tunnel::Tunnel;
 
 /// Sends `request` and waits for the head of the answer.
 pub(in super::super) async fn exchange(
@@ -89,7 +90,7 @@ pub(in super::super) async fn exchange(
     };
     let result = poll_fn(|cx| waiting.poll(cx, &timer)).await;
     let upload = waiting.upload;
-    let (mut head, incoming) = match result {
+    let (head, incoming) = match result {
         Ok(answer) => answer.into_parts(),
         Err(mut failed) => {
             // Not processed is not dead: whether it was used before does not matter.
@@ -102,14 +103,6 @@ pub(in super::super) async fn exchange(
         }
     };
     timer.disarm();
-    let opens = offered.is_some() && head.status.is_success();
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(wrong(Failed::new(Reason::HttpProtocolError)));
-    }
-    if opens {
-        head.status = StatusCode::SWITCHING_PROTOCOLS;
-        websocket::prove(&mut head.headers, key.as_ref());
-    }
     let begun = Begun {
         seat,
         timer,
@@ -117,10 +110,51 @@ pub(in super::super) async fn exchange(
         incoming,
         upload,
     };
-    let tunnel = opens.then(|| Open::new(target.upstream_metrics, pools.worker()));
-    let flow = Flow::new(target.timeouts, begun, tunnel);
-    let response = Response::from_parts(head, AnswerBody::over_http2(flow));
+    let response = receive(pools, target, head, begun, offered.map(|_offered| key));
+    let response = response.map_err(wrong)?;
     Ok(Answer { response, connect })
+}
+
+/// The head of an answer has come. `offered` has the key of a client that offers a tunnel.
+fn receive(
+    pools: &Rc<Pools>,
+    target: Target<'_>,
+    mut head: http::response::Parts,
+    begun: Begun,
+    offered: Option<Option<HeaderValue>>,
+) -> Result<Response<AnswerBody>, Failed> {
+    check(&head.headers).map_err(|what| Failed::new(Reason::HttpProtocolError).because(what))?;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failed::new(Reason::HttpProtocolError));
+    }
+    let flow = match offered {
+        Some(key) if head.status.is_success() => {
+            head.status = StatusCode::SWITCHING_PROTOCOLS;
+            websocket::prove(&mut head.headers, key.as_ref());
+            let (deadlines, idle) = (pools.deadlines(), target.timeouts.tunnel_idle);
+            let life = Life::begin(target.upstream_metrics, pools.worker(), deadlines, idle);
+            Flow::Tunnel(Tunnel::open(life, begun))
+        }
+        _ => Flow::message(begun, target.timeouts.body_idle),
+    };
+    Ok(Response::from_parts(head, AnswerBody::over_http2(flow)))
+}
+
+/// What h2 takes and HTTP does not (RFC 9113 section 8.2.1, RFC 9110 section 8.6).
+fn check(headers: &HeaderMap) -> Result<(), &'static str> {
+    if headers.values().any(fields::is_padded) {
+        return Err("a field value begins or ends with a blank");
+    }
+    if headers.keys().any(fields::is_no_token) {
+        return Err("a field name that is no token");
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let is_number =
+        |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    if !lengths.next().is_none_or(is_number) || lengths.next().is_some() {
+        return Err("Content-Length is not one number");
+    }
+    Ok(())
 }
 
 /// The length that the head tells; h2 has held it against what it knows.

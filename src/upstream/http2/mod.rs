@@ -5,7 +5,8 @@
 //! | `peers`      | an endpoint's connections; a seat for each request, or a wait with a bound   |
 //! | `connection` | one connection: how it is made, the task that drives it, its keepalive       |
 //! | `exchange`   | one request, until the head of its answer                                    |
-//! | `flow`       | what follows that head: a body, or a tunnel (RFC 8441)                       |
+//! | `flow`       | what follows that head: a body,                                              |
+//! | `tunnel`     | or a tunnel (RFC 8441)                                                       |
 //! | `pump`       | a request's body under the endpoint's flow control                           |
 //!
 //! The h2 crate speaks the protocol; `crate::http2` holds what the server side uses as well. Invariant:
@@ -17,6 +18,7 @@ mod exchange;
 mod flow;
 mod peers;
 mod pump;
+mod tunnel;
 
 pub(super) use exchange::exchange;
 pub(super) use flow::Flow;

@@ -31,7 +31,7 @@ mod states;
 mod table;
 mod tunnels;
 mod watch;
-mod wire;
+pub(crate) mod wire;
 
 use crate::harness::{Config, Gate, Origin};
 
