@@ -58,7 +58,8 @@ pub(in crate::http2) fn field(out: &mut Vec<u8>, name: &str, value: &HeaderValue
 
 /// A field whose value is made here.
 pub(in crate::http2) fn plain(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    literal(out, NOT, name);
+    let is_secret = name == "set-cookie";
+    literal(out, if is_secret { NEVER } else { NOT }, name);
     string(out, value);
 }
 

@@ -84,12 +84,14 @@ impl Session {
         true
     }
 
-    /// Sends the head of an answer; `ends` says that nothing follows it.
+    /// Sends the head of an answer; `ends` says that nothing follows it. `show` shows fields that are not in
+    /// `headers`, and says whether there are any, `Date` among them.
     pub fn answer(
         &mut self,
         key: Key,
         (status, headers): (StatusCode, &HeaderMap),
         extras: Extras<'_>,
+        show: impl FnOnce(&mut dyn FnMut(&str, &[u8])) -> bool,
         ends: bool,
     ) -> State {
         let Some(stream) = self.streams.get_mut(key) else {
@@ -97,7 +99,11 @@ impl Session {
         };
         stream.answered = true;
         stream.done = ends;
-        self.block(key.id, ends, |out| head(out, status, headers, extras));
+        self.block(key.id, ends, |out| {
+            encode::status(out, status);
+            let dated = show(&mut |name, value| encode::plain(out, name, value));
+            fields_of(out, headers, extras, dated);
+        });
         self.state(key)
     }
 
@@ -250,9 +256,8 @@ impl Session {
     }
 }
 
-fn head(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap, extras: Extras<'_>) {
-    encode::status(out, status);
-    let (mut dated, mut told) = (false, false);
+fn fields_of(out: &mut Vec<u8>, headers: &HeaderMap, extras: Extras<'_>, dated: bool) {
+    let (mut dated, mut told) = (dated, false);
     for (name, value) in headers {
         if fields::is_of_a_connection(name) {
             continue;

@@ -139,7 +139,7 @@ fn ask(session: &mut Session, bytes: &[u8]) -> Key {
 
 fn answer(session: &mut Session, key: Key) {
     let headers = HeaderMap::new();
-    let state = session.answer(key, (StatusCode::OK, &headers), EXTRAS, false);
+    let state = session.answer(key, (StatusCode::OK, &headers), EXTRAS, |_| false, false);
     assert_eq!(state, State::Hungry);
 }
 
@@ -641,7 +641,7 @@ fn nothing_is_said_on_a_stream_that_is_gone_or_answered() {
     take(&mut session, &reset(1)).unwrap();
     assert!(!session.inform(key, hints, &none));
     assert_eq!(
-        session.answer(key, (StatusCode::OK, &none), EXTRAS, true),
+        session.answer(key, (StatusCode::OK, &none), EXTRAS, |_| false, true),
         State::Gone
     );
     assert_eq!(
@@ -670,7 +670,7 @@ fn a_head_that_is_larger_than_a_frame_goes_on_in_continuation() {
         headers.append("x-long", value);
     }
     headers.insert("connection", HeaderValue::from_static("close"));
-    session.answer(key, (StatusCode::OK, &headers), EXTRAS, true);
+    session.answer(key, (StatusCode::OK, &headers), EXTRAS, |_| false, true);
     let frames = sent(&mut session);
     assert_eq!(
         kinds(&frames),

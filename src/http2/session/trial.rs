@@ -104,7 +104,7 @@ impl Trial {
                 session.inform(key, StatusCode::CONTINUE, &headers);
             }
             3 | 4 if !answered => {
-                session.answer(key, (StatusCode::OK, &headers), extras, false);
+                session.answer(key, (StatusCode::OK, &headers), extras, |_| false, false);
                 self.content.insert(key.id, 0);
             }
             5..=7 if answered && session.state(key) == State::Hungry => {

@@ -28,11 +28,13 @@ use super::voice::{Line, Voice};
 
 /// What all exchanges of a connection are served with.
 #[derive(Debug)]
-pub(super) struct Common<'a> {
+pub(super) struct Common<'a, B> {
     pub(super) line: Rc<Line>,
     pub(super) limits: Limits,
     pub(super) deadlines: &'a Rc<Deadlines>,
     pub(super) dates: &'a Dates,
+    /// `wire::Handler::show_fields`.
+    pub(super) show: fn(&B, &mut dyn FnMut(&str, &[u8])) -> bool,
 }
 
 /// A future with a place of its own, which is used again.
@@ -133,7 +135,7 @@ where
 
     /// An exchange whose answer needs no handler; none if it is over already.
     pub(super) fn answered(
-        common: &Common<'_>,
+        common: &Common<'_, B>,
         key: Key,
         asked: Question,
         answer: Response<B>,
@@ -146,7 +148,7 @@ where
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        common: &Common<'_>,
+        common: &Common<'_, B>,
         spare: &mut Option<Place<F>>,
     ) -> Progress {
         if let Stage::Answering(place) = &mut self.stage {
@@ -172,12 +174,12 @@ where
         self.send(cx, common)
     }
 
-    fn fails(&self, common: &Common<'_>) -> Progress {
+    fn fails(&self, common: &Common<'_, B>) -> Progress {
         reset(common, self.key, Code::Internal);
         Progress::Over
     }
 
-    fn send(&mut self, cx: &mut Context<'_>, common: &Common<'_>) -> Progress {
+    fn send(&mut self, cx: &mut Context<'_>, common: &Common<'_, B>) -> Progress {
         loop {
             let state = common.line.session.borrow().state(self.key);
             if !matches!(state, State::Stalled | State::Done)
@@ -218,7 +220,7 @@ where
     }
 
     /// The answer is out. A tunnel goes on until its client ends it too.
-    fn done(&mut self, cx: &mut Context<'_>, common: &Common<'_>) -> Progress {
+    fn done(&mut self, cx: &mut Context<'_>, common: &Common<'_, B>) -> Progress {
         let unwanted = common.line.session.borrow().is_unwanted(self.key);
         if self.asked.offers && !unwanted {
             return self.tail(cx, common);
@@ -228,7 +230,7 @@ where
         Progress::Over
     }
 
-    fn tail(&mut self, cx: &mut Context<'_>, common: &Common<'_>) -> Progress {
+    fn tail(&mut self, cx: &mut Context<'_>, common: &Common<'_, B>) -> Progress {
         if !matches!(self.stage, Stage::Tail(_)) {
             let timer = common.deadlines.timer();
             timer.arm(common.limits.idle);
@@ -254,7 +256,7 @@ where
     }
 
     /// A client that keeps its window closed is judged like one that does not read its socket.
-    fn judge(&mut self, cx: &Context<'_>, common: &Common<'_>) -> Progress {
+    fn judge(&mut self, cx: &Context<'_>, common: &Common<'_, B>) -> Progress {
         let sent = common.line.session.borrow().sent(self.key);
         if let Some(timer) = &self.timer
             && timer.is_expired()
@@ -276,14 +278,14 @@ where
     }
 }
 
-pub(super) fn reset(common: &Common<'_>, key: Key, code: Code) {
+pub(super) fn reset<B>(common: &Common<'_, B>, key: Key, code: Code) {
     common.line.session.borrow_mut().reset(key, code);
 }
 
 /// Frames the head of an answer; its body, and whether it is the client's tunnel, unless there is no way to
 /// send it.
 fn answer_head<B: Body>(
-    common: &Common<'_>,
+    common: &Common<'_, B>,
     key: Key,
     asked: Question,
     answer: Response<B>,
@@ -316,7 +318,8 @@ fn answer_head<B: Body>(
         length,
     };
     let mut session = common.line.session.borrow_mut();
-    let state = session.answer(key, (head.status, &head.headers), extras, ends);
+    let show = |each: &mut dyn FnMut(&str, &[u8])| (common.show)(&body, each);
+    let state = session.answer(key, (head.status, &head.headers), extras, show, ends);
     (state != State::Gone).then_some((body, opens))
 }
 
