@@ -8,7 +8,9 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use bytes::{Bytes, BytesMut};
+mod cookie;
+
+use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Method, Uri};
@@ -17,6 +19,7 @@ use crate::wire::Fault;
 
 use super::fields;
 use super::hpack::{Decoder, Field, Flaw, Input, Refusal};
+use cookie::Cookie;
 
 /// How many times what is allowed a header block may come to before the connection ends; in between,
 /// the request alone is refused.
@@ -157,13 +160,6 @@ struct Head<'a> {
     plain: bool,
     malformed: Option<&'static str>,
     refused: Option<&'static str>,
-}
-
-/// The crumbs of a cookie so far (RFC 9113 section 8.2.3).
-enum Cookie {
-    None,
-    Whole(HeaderValue),
-    Crumbs(Vec<u8>),
 }
 
 impl<'a> Head<'a> {
@@ -324,7 +320,8 @@ impl<'a> Head<'a> {
         };
         let absolute = || {
             let mut parts = path.clone().into_parts();
-            parts.scheme = Some(Scheme::try_from(named.as_bytes()).ok()?);
+            let scheme = Scheme::try_from(named.as_bytes()).ok();
+            parts.scheme = Some(scheme.filter(|_| !named.is_empty())?);
             let authority = self.authority.as_ref()?.as_bytes();
             parts.authority = Some(Authority::try_from(authority).ok()?);
             Uri::from_parts(parts).ok()
@@ -382,31 +379,6 @@ impl<'a> Head<'a> {
 
 /// Length of the name `:path` and what a field costs beyond its bytes.
 const PATH: usize = 5 + 32;
-
-impl Cookie {
-    fn add(&mut self, crumb: HeaderValue) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::Whole(crumb),
-            Self::Whole(first) => {
-                Self::Crumbs([first.as_bytes(), b"; ", crumb.as_bytes()].concat())
-            }
-            Self::Crumbs(mut crumbs) => {
-                crumbs.extend_from_slice(b"; ");
-                crumbs.extend_from_slice(crumb.as_bytes());
-                Self::Crumbs(crumbs)
-            }
-        };
-    }
-
-    fn joined(self) -> Option<HeaderValue> {
-        match self {
-            Self::None => None,
-            Self::Whole(value) => Some(value),
-            // Made of values, so a value.
-            Self::Crumbs(crumbs) => HeaderValue::from_maybe_shared(Bytes::from(crumbs)).ok(),
-        }
-    }
-}
 
 /// RFC 9110 section 8.6: digits and nothing else.
 fn length(value: &HeaderValue) -> Option<u64> {

@@ -4,19 +4,20 @@
 //! no turn of the runtime. Each turn takes in what has come, begins with the requests in it, polls the exchanges that
 //! were woken, and writes what was framed meanwhile in as few pieces as possible. Invariant: the
 //! connection ends after at most one more deadline, once it was told to: by the drain, a limit, a
-//! violation or a client that is late.
+//! violation or a client that is late (`ending`).
+
+mod ending;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::body::Inbound;
-use crate::http2::session::{Flood, Key, Session, Violation};
+use crate::http2::session::{Key, Session, Violation};
 use crate::http2::{Asked, Code};
 use crate::metrics::{CloseReason, Http2Flood, WorkerCells};
 use crate::net::deadline::Timer;
@@ -30,8 +31,6 @@ use super::lane::{Lane, Verdict};
 use super::voice::{Line, Voice};
 use super::{Service, Space};
 
-/// How long a client has to acknowledge a GOAWAY, or to take the last one.
-const LAST_WORD: Duration = Duration::from_secs(1);
 /// How often the streams that are woken meanwhile are polled before the task yields.
 const PASSES: usize = 4;
 /// Nothing is read while so much waits to be written: what comes in brings more of it about.
@@ -366,18 +365,6 @@ where
         }
     }
 
-    fn violated(&mut self, cx: &mut Context<'_>, violation: Violation) -> Poll<CloseReason> {
-        tracing::debug!(client = %self.peer.address, what = violation.what, "HTTP/2 violation");
-        let reason = match violation.flood {
-            Some(flood) => {
-                self.cells.http2_flood(flood_label(flood));
-                CloseReason::Flood
-            }
-            None => CloseReason::Malformed,
-        };
-        self.end(cx, violation.code, reason)
-    }
-
     /// Counts what went out and came in since the last time.
     fn count(&self) {
         let endings = self.common.line.session.borrow_mut().endings();
@@ -390,69 +377,6 @@ where
         }
     }
 
-    /// No new streams, please.
-    fn leave(&mut self, reason: CloseReason) {
-        if self.leaving.is_none() {
-            self.leaving = Some(reason);
-            self.common.line.session.borrow_mut().warn();
-            self.cells.http2_goaway(Code::No as u32);
-            self.last_word.arm(LAST_WORD);
-        }
-    }
-
-    /// Whether somebody who was to leave has left.
-    fn take_leave(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        let mut session = self.common.line.session.borrow_mut();
-        if self.last_word.is_armed() && (session.is_heard() || self.last_word.poll(cx).is_ready()) {
-            // It knows, or had the time to: streams that come from now on are not looked at.
-            self.last_word.disarm();
-            session.close();
-            self.cells.http2_goaway(Code::No as u32);
-            drop(session);
-            if self.send(cx).is_err() {
-                return Poll::Ready(CloseReason::Io);
-            }
-        } else {
-            drop(session);
-        }
-        let told = self.leaving.is_some() && !self.last_word.is_armed();
-        let left = self.common.line.session.borrow().is_left();
-        if self.busy > 0 || !(told || left) {
-            return Poll::Pending;
-        }
-        let reason = self.leaving.unwrap_or(CloseReason::Client);
-        if told {
-            // It was said already.
-            self.begin_to_close(cx, reason)
-        } else {
-            self.end(cx, Code::No, reason)
-        }
-    }
-
-    /// It ends here, whatever is open.
-    fn end(&mut self, cx: &mut Context<'_>, code: Code, reason: CloseReason) -> Poll<CloseReason> {
-        self.common.line.session.borrow_mut().end(code);
-        self.cells.http2_goaway(code as u32);
-        // Their handlers go with them, and so do their exchanges with endpoints.
-        self.exchanges.clear();
-        self.busy = 0;
-        self.begin_to_close(cx, reason)
-    }
-
-    fn begin_to_close(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Poll<CloseReason> {
-        self.ending = Some(reason);
-        self.last_word.arm(LAST_WORD);
-        self.close(cx).map(|()| reason)
-    }
-
-    fn close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut session = self.common.line.session.borrow_mut();
-        match self.lane.close(cx, &mut session) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => self.last_word.poll(cx),
-        }
-    }
-
     /// Gives back what an idle connection does not need.
     fn rest(&mut self) {
         self.common.line.session.borrow_mut().rest();
@@ -460,20 +384,5 @@ where
         self.wakers.rest();
         self.spare = None;
         self.voice = None;
-    }
-}
-
-fn flood_label(flood: Flood) -> Http2Flood {
-    match flood {
-        Flood::Reset => Http2Flood::Reset,
-        Flood::ProvokedReset => Http2Flood::ProvokedReset,
-        Flood::Ping => Http2Flood::Ping,
-        Flood::Settings => Http2Flood::Settings,
-        Flood::Priority => Http2Flood::Priority,
-        Flood::WindowUpdate => Http2Flood::WindowUpdate,
-        Flood::EmptyData => Http2Flood::SmallData,
-        Flood::Continuation => Http2Flood::Continuation,
-        Flood::Fields => Http2Flood::Fields,
-        Flood::Unknown => Http2Flood::Unknown,
     }
 }
