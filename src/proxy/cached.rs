@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -234,8 +234,7 @@ fn may_stay_lines(context: &Context) -> bool {
     let route = context
         .route
         .map(|route| &context.view.snapshot.routes[route.0]);
-    context.request.version < Version::HTTP_2
-        && route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
+    route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {

@@ -223,6 +223,10 @@ impl Handler for Worker {
         body.write_fields(out)
     }
 
+    fn show_fields(body: &Outbound, each: &mut dyn FnMut(&str, &[u8])) -> bool {
+        body.show_fields(each)
+    }
+
     fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Outbound> {
         handle::refuse(Rc::clone(self), Rc::clone(peer), fault)
     }

@@ -36,6 +36,11 @@ pub trait Handler: 'static {
         false
     }
 
+    /// The same over HTTP/2: shows names, in lower case, and values.
+    fn show_fields(_body: &Self::Body, _each: &mut dyn FnMut(&str, &[u8])) -> bool {
+        false
+    }
+
     /// The last answer of a connection whose client sent what is no request.
     fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Self::Body>;
 }

@@ -19,7 +19,6 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 
 use crate::http2::fields::{is_no_token, is_padded, strip_connection};
-use crate::http2::pump::{Broken, Pump};
 use crate::metrics::ProxyError as Reason;
 
 use super::super::early::{Early, Informed};
@@ -34,6 +33,7 @@ use super::super::tunnels::Life;
 use super::super::websocket;
 use super::flow::{Begun, Flow};
 use super::peers::Seated;
+use super::pump::{Broken, Pump};
 use super::tunnel::Tunnel;
 
 /// Sends `request` and waits for the head of the answer.
