@@ -27,7 +27,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http2::frames::{Bounds, Ending, Tally, Violation, Walk};
 use crate::metrics::CloseReason;
-use crate::net::deadline::{Deadlines, Timer};
+use crate::net::deadline::{Deadlines, Progress, Timer};
+use crate::net::listen::HIDDEN;
 use crate::net::stream::Stream;
 use crate::server::guard::Limits;
 
@@ -74,12 +75,12 @@ struct Inside {
     limits: Limits,
     wait: Wait,
     reading: Timer,
-    writing: Timer,
+    writing: Progress,
     counting: Timer,
-    /// Bytes handed to the socket, and how many the kernel had of them when the window began.
+    /// Bytes handed to the socket.
     written: u64,
-    window_began_at: u64,
-    blocked: bool,
+    /// The kernel was told when to give a silent client up.
+    kernel_told: bool,
     lingering: Option<usize>,
 }
 
@@ -117,11 +118,10 @@ impl Lane {
             limits,
             wait: Wait::Opening,
             reading,
-            writing: deadlines.timer(),
+            writing: Progress::in_steps(deadlines, HIDDEN),
             counting,
             written: 0,
-            window_began_at: 0,
-            blocked: false,
+            kernel_told: false,
             lingering: None,
         }));
         (Self(Rc::clone(&inside)), Io(inside))
@@ -193,31 +193,28 @@ impl Inside {
             self.walk.next_window();
             self.counting.disarm();
         }
-        if self.writing.is_armed() && self.writing.is_expired() && !self.next_write_window() {
+        if self.writing.is_waiting() && self.poll_reader(cx).is_ready() {
             return Err(Late::Cut(CloseReason::SlowReader));
         }
         Ok(())
+    }
+
+    /// Ready when the client takes too little of what there is for it.
+    fn poll_reader(&self, cx: &Context<'_>) -> Poll<()> {
+        let (window, least) = (self.limits.write_window, self.limits.least_written);
+        self.writing.poll(cx, self.taken(), window, least)
     }
 
     fn taken(&self) -> u64 {
         self.written.saturating_sub(self.stream.unsent() as u64)
     }
 
-    fn next_write_window(&mut self) -> bool {
-        let moved = self.taken().saturating_sub(self.window_began_at);
-        self.window_began_at = self.taken();
-        self.writing.arm(self.limits.write_window);
-        moved >= self.limits.least_written
-    }
-
     fn stalled(&mut self, cx: &Context<'_>) {
-        self.blocked = true;
-        if !self.writing.is_armed() {
-            self.window_began_at = self.taken();
-            self.writing.arm(self.limits.write_window);
+        if !std::mem::replace(&mut self.kernel_told, true) {
+            self.stream.give_up_after(self.limits.silence());
         }
-        // For the wake-up only: `judge` looks at it.
-        let _expired = self.writing.poll(cx);
+        // For the wake-up only, and `judge` looks at it: what is too late stays so.
+        let _expired = self.poll_reader(cx);
     }
 
     fn wrote(&mut self, count: usize) {
@@ -242,9 +239,8 @@ impl Inside {
         self.gathered.clear();
         self.sent = 0;
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        if self.blocked {
-            self.blocked = false;
-            self.writing.disarm();
+        if self.writing.is_waiting() {
+            self.writing.rest();
         }
         Poll::Ready(Ok(()))
     }
