@@ -42,7 +42,7 @@ pub enum ReloadError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// It cannot run here.
-    #[error("the config cannot be used: {0}")]
+    #[error("the config cannot be used")]
     Compile(#[from] CompileError),
     /// A listener or the like cannot be opened.
     #[error("the config cannot be used: {0}")]

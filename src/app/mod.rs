@@ -9,6 +9,7 @@ mod certificates;
 mod gauges;
 mod limits;
 mod listeners;
+mod rehearsal;
 mod signals;
 mod worker;
 
@@ -32,6 +33,8 @@ use crate::reload::Reloader;
 use crate::server::admission::Admission;
 use crate::snapshot::{self, Live, Snapshot};
 use crate::{admin, clock, net};
+
+pub use rehearsal::{Rehearsal, rehearse};
 
 use listeners::Listeners;
 use signals::Signals;
@@ -125,19 +128,22 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
 
     let ready = Ready::of(&sockets, &admin, &config);
     count_panics(&live.metrics);
-    let (most, per_address) = limits::of_connections(&config.limits.connections, descriptors);
+    let room = limits::Room::of(descriptors, workers);
+    let (most, per_address) = room.of_connections(&config.limits.connections);
     let admission = Admission::new(most, per_address);
-    let workers = Workers::start(workers, &live, &current, &admission, began, log.as_ref())?;
+    let counts = (workers, room.of_turned_away());
+    let workers = Workers::start(counts, &live, &current, &admission, began, log.as_ref())?;
     gauges::register(&live, &current, &admission);
     let outcome = control.block_on(async {
         let prober = Prober::new(tokio::runtime::Handle::current());
-        let room = (&admission, descriptors);
-        let listeners = Listeners::new(&workers, &live, prober, room, sockets, &current.load());
+        let doors = (&admission, descriptors);
+        let listeners = Listeners::new(&workers, &live, prober, doors, sockets, &current.load());
         let slots = listeners.slots();
         let reloader = Rc::new(Reloader::new(path, &live, listeners, &current, loaded));
         let state = Rc::new(admin::State::new(&live, reloader));
         for listener in admin {
-            tokio::task::spawn_local(admin::serve(listener, Rc::clone(&state)));
+            let serving = admin::serve(listener, Rc::clone(&state), room.of_operators());
+            tokio::task::spawn_local(serving);
         }
         tokio::task::spawn_local(certificates::watch(
             Arc::clone(&live),

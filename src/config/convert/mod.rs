@@ -15,6 +15,7 @@ mod files;
 mod http2;
 mod limits;
 mod listeners;
+mod odd;
 mod outbound;
 mod patterns;
 mod routes;
@@ -31,6 +32,8 @@ use super::report::Report;
 use super::{model, raw};
 use fields::Names;
 use routes::Targets;
+
+pub(crate) use files::open;
 
 /// What every conversion is handed.
 #[derive(Clone, Copy)]
@@ -99,6 +102,7 @@ pub(crate) fn convert(
         upstreams,
         shard_maps,
     };
+    cx.warn_of_odd(&config, at);
     upstream_names.warn_unused(cx, at.field("upstreams"));
     map_names.warn_unused(cx, at.field("shard_maps"));
     config
