@@ -1,8 +1,11 @@
 //! Limits of the process, and how many connections of clients they leave room for.
 
+use std::sync::Arc;
+
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::model::ConnectionLimits;
+use crate::server::admission::Admission;
 
 /// Where descriptors are not limited.
 const ANY_NUMBER: usize = 1 << 20;
@@ -75,6 +78,12 @@ impl Room {
             total.get()
         });
         (total, limits.per_address.map_or(0, |most| most.get()))
+    }
+
+    /// What counts them.
+    pub(super) fn admission(self, limits: &ConnectionLimits) -> Arc<Admission> {
+        let (most, per_address) = self.of_connections(limits);
+        Admission::new(most, per_address)
     }
 
     /// How many operators may be connected.

@@ -29,8 +29,7 @@ use crate::config::{self, Loaded};
 use crate::health::Prober;
 use crate::metrics::Metrics;
 use crate::proxy::access_log::Writer;
-use crate::reload::Reloader;
-use crate::server::admission::Admission;
+use crate::reload::{self, Reloader};
 use crate::snapshot::{self, Live, Snapshot};
 use crate::{admin, clock, net};
 
@@ -119,7 +118,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         random_key()?,
         net::tls::Shared::new()?,
     );
-    let snapshot = control.block_on(first_snapshot(&config, &live, &mut signals))?;
+    let snapshot = control.block_on(first_snapshot(&config, &live, loaded, &mut signals))?;
     let current = Arc::new(ArcSwap::from_pointee(snapshot));
     let sockets = listeners::open(&config.listeners, workers, &[])?;
     let admin = net::listen::group(config.admin.address, 1, &[])?;
@@ -129,21 +128,22 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     let ready = Ready::of(&sockets, &admin, &config);
     count_panics(&live.metrics);
     let room = limits::Room::of(descriptors, workers);
-    let (most, per_address) = room.of_connections(&config.limits.connections);
-    let admission = Admission::new(most, per_address);
-    let counts = (workers, room.of_turned_away());
-    let workers = Workers::start(counts, &live, &current, &admission, began, log.as_ref())?;
+    let (admission, operators) = (
+        room.admission(&config.limits.connections),
+        room.of_operators(),
+    );
+    let workers = (workers, room.of_turned_away());
+    let workers = Workers::start(workers, &live, &current, &admission, began, log.as_ref())?;
     gauges::register(&live, &current, &admission);
     let outcome = control.block_on(async {
         let prober = Prober::new(tokio::runtime::Handle::current());
-        let doors = (&admission, descriptors);
-        let listeners = Listeners::new(&workers, &live, prober, doors, sockets, &current.load());
+        let room = (&admission, descriptors);
+        let listeners = Listeners::new(&workers, &live, prober, room, sockets, &current.load());
         let slots = listeners.slots();
         let reloader = Rc::new(Reloader::new(path, &live, listeners, &current, loaded));
         let state = Rc::new(admin::State::new(&live, reloader));
         for listener in admin {
-            let serving = admin::serve(listener, Rc::clone(&state), room.of_operators());
-            tokio::task::spawn_local(serving);
+            tokio::task::spawn_local(admin::serve(listener, Rc::clone(&state), operators));
         }
         tokio::task::spawn_local(certificates::watch(
             Arc::clone(&live),
@@ -209,13 +209,14 @@ async fn drain(workers: &Workers, patience: Duration, signals: &mut Signals) {
 async fn first_snapshot(
     config: &Arc<Config>,
     live: &Arc<Live>,
+    loaded: &Loaded,
     signals: &mut Signals,
 ) -> Result<Snapshot> {
     let (config, live) = (Arc::clone(config), Arc::clone(live));
     let compiling =
         tokio::task::spawn_blocking(move || snapshot::compile(&config, &live, 1, clock::wall()));
     tokio::select! {
-        compiled = compiling => Ok(compiled??),
+        compiled = compiling => Ok(compiled?.map_err(|error| reload::placed(error, loaded))?),
         () = signals.stop() => anyhow::bail!("stopped while starting"),
     }
 }

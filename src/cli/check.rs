@@ -16,13 +16,13 @@ pub(super) fn check(path: &Path) -> ExitCode {
             for warning in &loaded.warnings {
                 complain(format_args!("{warning}\n"));
             }
-            let app::Rehearsal { errors, warnings } = app::rehearse(&loaded.config);
+            let app::Rehearsal { errors, warnings } = app::rehearse(&loaded);
             for warning in &warnings {
                 complain(format_args!("warning: {warning}\n"));
             }
             if !errors.is_empty() {
                 for error in &errors {
-                    complain(format_args!("error: {error}\n"));
+                    complain(format_args!("{error}\n"));
                 }
                 complain(count(errors.len()));
                 return ExitCode::FAILURE;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -24,6 +24,7 @@ use crate::metrics::CacheResult;
 use crate::upstream::RequestBody;
 use crate::wire;
 
+use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
 use super::outbound::Stream;
@@ -36,26 +37,71 @@ const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
 
-/// Answers from the cache, or fetches for it.
+/// What the cache says at once.
+pub(super) enum AtOnce {
+    /// The answer.
+    Hit(Response<Stream>),
+    /// `look_up` has to go on: with this, if the cache could be asked.
+    Not(Option<Lookup>),
+}
+
+/// Answers from the cache, if it has an answer.
+pub(super) fn at_once(
+    context: &mut Context,
+    rule: &CacheRule,
+    host: &str,
+    upstream: UpstreamId,
+    body: &Inbound,
+) -> AtOnce {
+    if body.offers().is_some() {
+        return AtOnce::Not(None);
+    }
+    let Ok(beyond) = passes_by(context, body) else {
+        return AtOnce::Not(None);
+    };
+    let now = context.began;
+    match find(context, rule, host, upstream, &beyond, now) {
+        Lookup::Hit(hit) => AtOnce::Hit(hit_answer(context, hit, now)),
+        other => AtOnce::Not(Some(other)),
+    }
+}
+
+/// What a request says of its target beyond the key; an error is why the cache is not even asked.
+fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
+    if context.request.method.is_safe() && !body.is_end_stream() {
+        // Over HTTP/2 no field need say that a body follows.
+        return Err(Bypass::RequestBody);
+    }
+    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
+    if context.peer.tls.as_deref().is_some_and(shows_who) {
+        // A certificate says who asks, as `Authorization` does.
+        return Err(Bypass::Authorization);
+    }
+    match claims::beyond_key(&context.request.headers, context.client.is_told()) {
+        Beyond::Nothing => Ok(String::new()),
+        Beyond::Target(told) => Ok(told),
+        Beyond::Method => Err(Bypass::Method),
+        Beyond::Identity => Err(Bypass::Authorization),
+    }
+}
+
+/// Answers from the cache, or fetches for it. `first` is what `at_once` was told.
 pub(super) async fn look_up(
     context: &mut Context,
     rule: &CacheRule,
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
+    first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
         return forward::straight(context, &Order::new(context, upstream), body).await;
     }
-    if context.request.method.is_safe() && !body.is_end_stream() {
-        // Over HTTP/2 no field need say that a body follows.
-        return pass_by(context, upstream, body, Bypass::RequestBody).await;
-    }
-    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
-    if context.peer.tls.as_deref().is_some_and(shows_who) {
-        // A certificate says who asks, as `Authorization` does.
-        return pass_by(context, upstream, body, Bypass::Authorization).await;
-    }
+    let beyond = match passes_by(context, &body) {
+        Ok(beyond) => beyond,
+        Err(why) => return pass_by(context, upstream, body, why).await,
+    };
+    let mut first = first;
     let mut failures = 0;
     let mut alone = Refusal {
         reason: Uncacheable::Vary,
@@ -67,7 +113,9 @@ pub(super) async fn look_up(
         } else {
             Instant::now()
         };
-        let (waiter, lead) = match find(context, rule, host, upstream, now) {
+        let found = first.take();
+        let found = found.unwrap_or_else(|| find(context, rule, host, upstream, &beyond, now));
+        let (waiter, lead) = match found {
             Lookup::Hit(hit) => return Ok(hit_answer(context, hit, now)),
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
@@ -121,12 +169,13 @@ fn find(
     rule: &CacheRule,
     host: &str,
     upstream: UpstreamId,
+    beyond: &str,
     now: Instant,
 ) -> Lookup {
     let worker = &context.worker;
     let host = context.client.key_host(host);
     let request = cache::Request {
-        source: &source(context, upstream),
+        source: &source(context, upstream, beyond),
         method: &context.request.method,
         scheme: context.client.scheme(),
         host: host.as_bytes(),
@@ -142,22 +191,35 @@ fn find(
         .look_up(rule, &request, now, &mut worker.scratch.borrow_mut())
 }
 
-/// Who answers: the upstream, and for a route that asks it something else than its clients asked, that
-/// route too. Such answers are nobody else's.
-fn source(context: &Context, upstream: UpstreamId) -> Cow<'_, str> {
+/// Who answers: the upstream, for a route that asks it something else than its clients asked that route
+/// too, and what proxies have told of the target. Such answers are nobody else's.
+fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'a, str> {
     let snapshot = &context.view.snapshot;
     let name = &*snapshot.upstreams[upstream.0].name;
     let changes = |edge: &RouteEdge| edge.rewrite.is_some() || edge.request_headers.is_some();
-    match context.route.map(|route| &snapshot.routes[route.0]) {
-        Some(route) if route.edge.as_deref().is_some_and(changes) => {
-            Cow::Owned(format!("{name}\0{}", route.name))
-        }
-        _ => Cow::Borrowed(name),
+    let route = context.route.map(|route| &snapshot.routes[route.0]);
+    let route = route.filter(|route| route.edge.as_deref().is_some_and(changes));
+    match route {
+        None if beyond.is_empty() => Cow::Borrowed(name),
+        None => Cow::Owned(format!("{name}\0{beyond}")),
+        Some(route) => Cow::Owned(format!("{name}\0{}{beyond}", route.name)),
     }
 }
 
 fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<Stream> {
     context.cache = Some(CacheResult::Hit);
+    let hit = if may_stay_lines(context) {
+        match hit.into_lines(now) {
+            Ok((status, lines, content)) => {
+                // Room for the request id.
+                let headers = HeaderMap::with_capacity(1);
+                return response(status, headers, Stream::Hit { lines, content });
+            }
+            Err(hit) => hit,
+        }
+    } else {
+        hit
+    };
     let (status, headers, body) = hit.into_parts(now);
     let stream = match body {
         HitBody::Empty => Stream::Empty,
@@ -165,6 +227,15 @@ fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<
         body @ HitBody::Segments(_) => Stream::Shared(body.into()),
     };
     response(status, headers, stream)
+}
+
+/// Whether nobody on the way to the client looks at the fields of an answer.
+fn may_stay_lines(context: &Context) -> bool {
+    let route = context
+        .route
+        .map(|route| &context.view.snapshot.routes[route.0]);
+    context.request.version < Version::HTTP_2
+        && route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {
@@ -185,10 +256,6 @@ struct Own {
 }
 
 /// What waiting for a fetch led to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and lives for one call"
-)]
 enum Waited {
     /// An answer for this request.
     Answer(Response<Stream>),
@@ -250,7 +317,7 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
             sticky,
         } = forward::send(
             &order,
-            |headers| permit.prepare(headers),
+            Some(&|headers| permit.prepare(headers)),
             RequestBody::Empty,
         )
         .await;

@@ -70,10 +70,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How long a client may take nothing at all of what was sent to it: two windows, since a client's
-    /// kernel makes room in steps, too.
+    /// How long a client may take nothing at all of what was sent to it. A client's kernel makes room in
+    /// steps, too, of which a slow one needs more than a window for each: 128 KiB over loopback.
     pub(super) fn silence(&self) -> Duration {
-        self.write_window.saturating_mul(2).max(SILENCE)
+        self.write_window.saturating_mul(6).max(SILENCE)
     }
 }
 
@@ -281,14 +281,13 @@ impl Guard {
         &mut self.stream
     }
 
-    /// Reads what there is into `space`; 0 bytes are the end.
+    /// Reads what there is into `buffer`; 0 bytes are the end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        space: &mut [u8],
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(space);
-        let result = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let count = buffer.filled().len();
         self.read(cx, result.map_ok(|()| count))
     }

@@ -30,6 +30,12 @@ pub trait Handler: 'static {
         early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static;
 
+    /// Appends the field lines of an answer over HTTP/1.x that are not in its map, and says whether it
+    /// has any, `Date` among them. They never concern the connection or the framing.
+    fn write_fields(_body: &Self::Body, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
     /// The last answer of a connection whose client sent what is no request.
     fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Self::Body>;
 }

@@ -1,12 +1,14 @@
 //! What the connection and the road tell each other.
 //!
 //! `server` makes a `Peer` for each connection and hands it to the `Handler` with each request; the
-//! road reads it and never sees the socket. Invariant: everything else here is plain data of one
+//! road reads it and never sees the socket. `fields` has no part in that: it is what every room must read
+//! alike. Invariant: everything else here is plain data of one
 //! worker (`!Send` cells at most), so neither side can block the other.
 
 mod address;
 mod early;
 mod fault;
+pub mod fields;
 mod handler;
 mod tls;
 mod trailers;

@@ -35,6 +35,7 @@ mod grpc_errors;
 mod health;
 mod http2;
 mod limits_body;
+mod log_lines;
 mod pool;
 mod proxy_protocol;
 mod proxying;

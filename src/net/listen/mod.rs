@@ -34,9 +34,9 @@ const GIVE_UP: Duration = Duration::from_secs(180);
 /// third must be free before anybody is told, so that a slow reader would look like none at all.
 const UNSENT: u32 = 64 * 1024;
 /// Most bytes that a client may have taken before it shows: half of `UNSENT`, when the kernel tells; a
-/// segment as large as there is, by which it may hold more than that; another one, by which the
-/// client's kernel makes room.
-pub const HIDDEN: u64 = UNSENT as u64 / 2 + 2 * 64 * 1024;
+/// segment as large as there is, by which it may hold more than that; and two of them, by which the
+/// client's kernel makes room over loopback.
+pub const HIDDEN: u64 = UNSENT as u64 / 2 + 3 * 64 * 1024;
 
 /// A listening socket.
 #[derive(Debug)]

@@ -39,7 +39,7 @@ pub(crate) use latch::Latch;
 pub(crate) use metrics::Metrics;
 pub(crate) use origin::{Origin, Reply, Seen};
 pub(crate) use process::{Process, kill};
-pub(crate) use server::{Authority as Issuer, Conn, Server};
+pub(crate) use server::{Conn, Server};
 pub(crate) use tls::{Authority, Speaks, TlsClient, replace};
 
 /// Bounds a test that hangs; far longer than anything takes.
