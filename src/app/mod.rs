@@ -128,10 +128,8 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     let ready = Ready::of(&sockets, &admin, &config);
     count_panics(&live.metrics);
     let room = limits::Room::of(descriptors, workers);
-    let (admission, operators) = (
-        room.admission(&config.limits.connections),
-        room.of_operators(),
-    );
+    let operators = room.of_operators();
+    let admission = room.admission(&config.limits.connections);
     let workers = (workers, room.of_turned_away());
     let workers = Workers::start(workers, &live, &current, &admission, began, log.as_ref())?;
     gauges::register(&live, &current, &admission);
