@@ -97,7 +97,8 @@ pub(super) fn refuse(worker: Rc<Worker>, peer: Rc<Peer>, fault: Fault) -> Respon
     let (head, ()) = Request::new(()).into_parts();
     let view = worker.view();
     let client = trust::client(&head.headers, &peer, &view.snapshot.config);
-    let context = Context::begin(worker, view, peer, client, head);
+    let mut context = Context::begin(worker, view, peer, client, head);
+    context.unread = true;
     respond::reject(context, &Reject::Fault(fault))
 }
 
@@ -110,7 +111,11 @@ fn road(context: &mut Context, hops: Hops, body: Inbound) -> Result<Way, Reject>
 
     let host = normalize::host(&request);
     if !context.peer.admits(host) {
-        return Err(Reject::Misdirected);
+        return Err(if context.peer.stands() {
+            Reject::Misdirected
+        } else {
+            Reject::Outdated
+        });
     }
     if let Some(answer) = challenge::answer(context) {
         return Ok(Way::Here(answer));

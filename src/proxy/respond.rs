@@ -117,7 +117,7 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if matches!(reject, Reject::ReadOnly) {
         headers.insert(ALLOW, HeaderValue::from_static(files::ALLOWED));
     }
-    if reject.is_of_framing() && context.request.version <= Version::HTTP_11 {
+    if reject.ends_connection() && context.request.version <= Version::HTTP_11 {
         // What follows on the connection cannot be trusted, or is not wanted.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -337,6 +337,51 @@ async fn a_ticket_is_good_wherever_its_key_file_is() {
     .await;
 }
 
+#[tokio::test]
+async fn a_policy_that_becomes_stricter_holds_for_connections_that_are_open() {
+    let site = Site::new();
+    site.authority
+        .issue(&["staff.test"], 2040)
+        .write(site.folder.path(), "staff");
+    let origin = Origin::start("a").await;
+    let config = |asks: &str| {
+        let staff = format!("{{ cert: staff.pem, key: staff.key{asks} }}");
+        Config::to(&[&origin]).one_worker().only_listener(&format!(
+            "address: 127.0.0.1:0, tls: {{ certificates: [{{ cert: shop.pem, key: shop.key }}, {staff}] }}"
+        ))
+    };
+    let stricter = config(", client_auth: { mode: require, ca: staff-ca.pem }");
+    let anybody = site.client(Speaks::default());
+    let Site { folder, .. } = site;
+    let gate = Gate::start_in(folder, &config("")).await;
+    let (mut shop, mut staff) = (
+        anybody.connect(gate.address, "shop.test").await.unwrap(),
+        anybody.connect(gate.address, "staff.test").await.unwrap(),
+    );
+    let ask = |host: &str| Request::get("/p").header("host", host);
+    for client in [&mut shop, &mut staff] {
+        client.send(&ask("staff.test")).await.expect(200);
+        client.send(&ask("shop.test")).await.expect(200);
+    }
+    assert_eq!(origin.requests("*"), 4);
+
+    gate.become_config(&stricter).await;
+
+    // Made for the host that asks for more now: closed, so that its client makes another one.
+    let refused = staff.send(&ask("staff.test")).await;
+    refused.problem(421);
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert_eq!(staff.until_closed().await, b"");
+    // Made for another one: as good as before, but not for that.
+    let refused = shop.send(&ask("staff.test")).await;
+    refused.problem(421);
+    assert_eq!(refused.header("connection"), None);
+    assert_eq!(origin.requests("*"), 4);
+    shop.send(&ask("shop.test")).await.expect(200);
+    gate.become_config(&config("")).await;
+    shop.send(&ask("staff.test")).await.expect(200);
+}
+
 trait Lines {
     fn map_lines(&self) -> String;
 }

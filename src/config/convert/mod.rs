@@ -16,6 +16,7 @@ mod files;
 mod http2;
 mod limits;
 mod listeners;
+mod odd;
 mod outbound;
 mod patterns;
 mod routes;
@@ -32,6 +33,8 @@ use super::report::Report;
 use super::{model, raw};
 use fields::Names;
 use routes::Targets;
+
+pub(crate) use files::open;
 
 /// What every conversion is handed.
 #[derive(Clone, Copy)]
@@ -100,6 +103,7 @@ pub(crate) fn convert(
         upstreams,
         shard_maps,
     };
+    cx.warn_of_odd(&config, at);
     upstream_names.warn_unused(cx, at.field("upstreams"));
     map_names.warn_unused(cx, at.field("shard_maps"));
     if !report.has_errors() {

@@ -110,6 +110,8 @@ pub struct Listener {
 pub struct Admin {
     /// Loopback unless the operator says otherwise.
     pub address: SocketAddr,
+    /// Names by which operators ask, besides addresses and `localhost`. Default none.
+    pub hosts: Vec<HostPattern>,
 }
 
 /// Deadlines towards clients.

@@ -128,6 +128,7 @@ pub(crate) struct ExternalAccount {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Admin {
     pub(crate) address: Text,
+    pub(crate) hosts: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

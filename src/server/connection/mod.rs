@@ -30,6 +30,7 @@ use crate::net::stream::Stream;
 use crate::net::tls;
 use crate::wire::{Handler, Peer};
 
+use super::accept::Tls;
 use super::dates::Dates;
 use super::drain::Drain;
 use super::guard::{Limits, Watch};
@@ -91,7 +92,7 @@ impl<H: Handler> Shared<H> {
     pub async fn serve(
         self: Rc<Self>,
         socket: Socket,
-        tls: Option<Arc<tls::Server>>,
+        tls: Option<(Arc<tls::Server>, Tls)>,
         spoken: Protocols,
         mut peer: Peer,
         cells: &WorkerCells,

@@ -23,7 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http2::session::{Session, Wait};
 use crate::metrics::CloseReason;
-use crate::net::deadline::{Deadlines, Timer};
+use crate::net::deadline::{Deadlines, Progress, Timer};
+use crate::net::listen::HIDDEN;
 use crate::net::stream::Stream;
 use crate::server::guard::Limits;
 
@@ -55,12 +56,12 @@ pub(super) struct Lane {
     limits: Limits,
     phase: Phase,
     reading: Timer,
-    writing: Timer,
+    writing: Progress,
     counting: Timer,
-    /// Bytes handed to the socket, and how many the kernel had of them when the window began.
+    /// Bytes handed to the socket.
     written: u64,
-    window_began_at: u64,
-    blocked: bool,
+    /// The kernel was told when to give a silent client up.
+    kernel_told: bool,
     lingering: Option<usize>,
 }
 
@@ -92,11 +93,10 @@ impl Lane {
             limits,
             phase: Phase::Client(Wait::Opening),
             reading,
-            writing: deadlines.timer(),
+            writing: Progress::in_steps(deadlines, HIDDEN),
             counting: deadlines.timer(),
             written: 0,
-            window_began_at: 0,
-            blocked: false,
+            kernel_told: false,
             lingering: None,
         }
     }
@@ -155,8 +155,8 @@ impl Lane {
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(result) => {
-                if std::mem::take(&mut self.blocked) {
-                    self.writing.disarm();
+                if self.writing.is_waiting() {
+                    self.writing.rest();
                 }
                 Poll::Ready(result)
             }
@@ -168,13 +168,11 @@ impl Lane {
     }
 
     fn stalls(&mut self, cx: &Context<'_>) {
-        self.blocked = true;
-        if !self.writing.is_armed() {
-            self.window_began_at = self.taken();
-            self.writing.arm(self.limits.write_window);
+        if !std::mem::replace(&mut self.kernel_told, true) {
+            self.stream.give_up_after(self.limits.silence());
         }
-        // For the wake-up only: `judge` looks at it.
-        let _expired = self.writing.poll(cx);
+        // For the wake-up only, and `judge` looks at it: what is too late stays so.
+        let _expired = self.poll_reader(cx);
     }
 
     /// Judges the client's deadlines while requests are open, or not; the task is woken when the next
@@ -200,7 +198,7 @@ impl Lane {
             session.next_window();
             self.counting.disarm();
         }
-        if self.writing.is_armed() && self.writing.is_expired() && !self.next_write_window() {
+        if self.writing.is_waiting() && self.poll_reader(cx).is_ready() {
             return Verdict::Late(CloseReason::SlowReader);
         }
         if self.reading.poll(cx).is_pending() {
@@ -221,15 +219,14 @@ impl Lane {
         }
     }
 
-    fn taken(&self) -> u64 {
-        self.written.saturating_sub(self.stream.unsent() as u64)
+    /// Ready when the client takes too little of what there is for it.
+    fn poll_reader(&self, cx: &Context<'_>) -> Poll<()> {
+        let (window, least) = (self.limits.write_window, self.limits.least_written);
+        self.writing.poll(cx, self.taken(), window, least)
     }
 
-    fn next_write_window(&mut self) -> bool {
-        let moved = self.taken().saturating_sub(self.window_began_at);
-        self.window_began_at = self.taken();
-        self.writing.arm(self.limits.write_window);
-        moved >= self.limits.least_written
+    fn taken(&self) -> u64 {
+        self.written.saturating_sub(self.stream.unsent() as u64)
     }
 
     /// Writes the last frames, says goodbye, and throws away what the client still sends, until it

@@ -125,7 +125,8 @@ fn receive(
     offered: Option<Option<HeaderValue>>,
 ) -> Result<Response<AnswerBody>, Failed> {
     check(&head.headers).map_err(|what| Failed::new(Reason::HttpProtocolError).because(what))?;
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    // Nor are there more than five classes (RFC 9110 section 15).
+    if head.status == StatusCode::SWITCHING_PROTOCOLS || head.status.as_u16() >= 600 {
         return Err(Failed::new(Reason::HttpProtocolError));
     }
     let flow = match offered {

@@ -149,6 +149,9 @@ impl Message {
             }
         }
         match self.incoming.poll_trailers(cx) {
+            Poll::Ready(Ok(Some(trailers))) if trailers.values().any(fields::is_padded) => {
+                broken(None)
+            }
             Poll::Ready(Ok(Some(mut trailers))) => {
                 let any = fields::clean_trailers(&mut trailers);
                 Poll::Ready(any.then(|| Ok(Frame::trailers(trailers))))
