@@ -57,7 +57,10 @@ pub(super) async fn look_up(
         // A certificate says who asks, as `Authorization` does.
         return pass_by(context, upstream, body, Bypass::Authorization).await;
     }
-    let beyond = claims::beyond_key(&context.request.headers, context.client.is_told());
+    let beyond = match context.seen.claims {
+        true => claims::beyond_key(&context.request.headers),
+        false => Beyond::Nothing,
+    };
     let beyond = match beyond {
         Beyond::Nothing => String::new(),
         Beyond::Target(told) => told,

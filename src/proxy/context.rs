@@ -23,6 +23,7 @@ use crate::wire::{Early, Peer};
 use super::access_log::{EndedBy, Record, Timings};
 use super::edge::About;
 use super::headers;
+use super::sift::Seen;
 use super::trust::Client;
 use super::worker::{View, Worker};
 
@@ -39,6 +40,10 @@ pub(super) struct Context {
     pub(super) client: Client,
     /// The request's head: past `normalize`, in its one form.
     pub(super) request: Rc<Parts>,
+    /// What its fields were before `sift` took some away.
+    pub(super) seen: Seen,
+    /// It asks for nothing but a tunnel, as an extended CONNECT does (RFC 8441).
+    pub(super) tunnel_only: bool,
     pub(super) id: Uuid,
     pub(super) began: Instant,
     pub(super) route: Option<RouteId>,
@@ -122,6 +127,8 @@ impl Context {
             peer,
             client,
             request: Rc::new(request),
+            seen: Seen::default(),
+            tunnel_only: false,
             began: Instant::now(),
             route: None,
             cache: None,

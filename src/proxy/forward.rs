@@ -40,6 +40,7 @@ use super::headers;
 use super::normalize;
 use super::outbound::Stream;
 use super::reject::Reject;
+use super::sift::Seen;
 use super::trust::Client;
 use super::worker::{View, Worker};
 
@@ -51,6 +52,7 @@ pub(super) struct Order {
     pub(super) peer: Rc<Peer>,
     pub(super) client: Client,
     pub(super) request: Rc<Parts>,
+    seen: Seen,
     /// What endpoints see in place of the client's target.
     rewritten: Option<Uri>,
     /// The route that the request took.
@@ -106,6 +108,7 @@ impl Order {
             route: context.route,
             hints: context.hints.clone(),
             request: Rc::clone(&context.request),
+            seen: context.seen,
             id: context.id,
             began: context.began,
             upstream,
@@ -292,11 +295,8 @@ fn for_hop(order: &Order, target: &mut upstream::Target<'_>, headers: &mut Heade
         };
         target.on_behalf_of(from, order.peer.local);
     }
-    if target.is_http2() {
-        let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
-        if order.request.headers.get_all(TE).iter().any(trailers) {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
+    if target.is_http2() && order.seen.trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
@@ -317,7 +317,8 @@ fn receive(
     picked: Picked,
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
-    headers::for_client(&mut head.headers, &order.request);
+    let takes_trailers = order.seen.takes_trailers(order.request.version);
+    headers::for_client(&mut head.headers, takes_trailers);
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::config::model::{Config, PathRules};
 use crate::wire::{ClientAddress, Peer};
 
-use super::{headers, normalize, path, trust};
+use super::{headers, normalize, path, sift, trust};
 
 /// The canonical form of a path; `None` when it is already that.
 ///
@@ -65,6 +65,7 @@ pub fn to_upstream(
     let client = trust::client(&head.headers, peer, config);
     normalize::scheme(&head.uri, peer.secure, client.secure).ok()?;
     normalize::head(head, client.secure, empty, config).ok()?;
+    sift::request(&mut head.headers, peer, &client, config);
     let id = Uuid::nil();
     Some(headers::for_upstream(head, peer, &client, config, id))
 }

@@ -1,15 +1,15 @@
 //! Which header fields pass through, and which are ours.
 //!
 //! `forward` builds each attempt's request from the client's head with `for_upstream`, and signs what
-//! endpoints answer. What `Connection` lists was taken away by `normalize` already, by the table of
-//! `wire::fields`. Invariant: hop-by-hop fields are removed before ours are added, so no `Connection` option can
-//! delete what Headgate says, and no spelling of a forwarding field gets past it.
+//! endpoints answer. What does not pass was taken away by `sift` already. Invariant: ours are added to
+//! what is left, so no `Connection` option can delete what Headgate says, and no spelling of a forwarding
+//! field stands beside it.
 
 use bytes::Bytes;
 use http::Version;
 use http::header::{
     CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
-    REFERRER_POLICY, TE, TRAILER, VIA,
+    REFERRER_POLICY, TRAILER, VIA,
 };
 use http::request::Parts;
 use uuid::Uuid;
@@ -17,9 +17,8 @@ use uuid::Uuid;
 use crate::balancer::Endpoint;
 use crate::config::model::{Config, Forwarding};
 use crate::wire::Peer;
-use crate::wire::fields::{self, is_hop_by_hop};
+use crate::wire::fields;
 
-use super::claims;
 use super::forwarded::{self, About};
 use super::normalize;
 use super::trust::Client;
@@ -35,8 +34,8 @@ const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain
 /// How many fields `for_upstream` may add.
 const ADDED: usize = 6;
 
-/// The head of a request to an endpoint: the client's fields without those of its own hop and
-/// without any claim about who it is, and then ours. `Expect` stays: what it asks for is the
+/// The head of a request to an endpoint: the client's fields, of which those that do not pass are gone,
+/// and then ours. `Expect` stays: what it asks for is the
 /// endpoint's to grant.
 pub(super) fn for_upstream(
     request: &Parts,
@@ -48,11 +47,6 @@ pub(super) fn for_upstream(
     let sent = &request.headers;
     let mut headers = HeaderMap::with_capacity(sent.len() + ADDED);
     for (name, value) in sent {
-        let text = name.as_str();
-        if is_hop_by_hop(name) || !claims::may_pass(text, client.is_told(), config.keep_underscores)
-        {
-            continue;
-        }
         headers.append(name, value.clone());
     }
     if config.forwarded != Forwarding::Rfc7239 {
@@ -131,11 +125,10 @@ pub(super) fn ensure_host(headers: &mut HeaderMap, version: Version, endpoint: &
     }
 }
 
-/// Removes from an answer to `request` what belongs to the endpoint's hop. What it says of trailers is
-/// for a client that takes them.
-pub(super) fn for_client(headers: &mut HeaderMap, request: &Parts) {
-    let announced: Vec<HeaderValue> = match headers.contains_key(TRAILER) && takes_trailers(request)
-    {
+/// Removes from an answer what belongs to the endpoint's hop. What it says of trailers is for a client
+/// that takes them.
+pub(super) fn for_client(headers: &mut HeaderMap, takes_trailers: bool) {
+    let announced: Vec<HeaderValue> = match headers.contains_key(TRAILER) && takes_trailers {
         true => headers.get_all(TRAILER).iter().cloned().collect(),
         false => Vec::new(),
     };
@@ -143,14 +136,6 @@ pub(super) fn for_client(headers: &mut HeaderMap, request: &Parts) {
     for line in announced {
         headers.append(TRAILER, line);
     }
-}
-
-/// Whether a client can be sent trailers (RFC 9110 section 6.5.1): over HTTP/2 always.
-pub(super) fn takes_trailers(request: &Parts) -> bool {
-    let says = |value: &HeaderValue| {
-        fields::members(value).any(|member| member.eq_ignore_ascii_case(b"trailers"))
-    };
-    request.version == Version::HTTP_2 || request.headers.get_all(TE).iter().any(says)
 }
 
 /// A request id as a field value.
@@ -168,6 +153,7 @@ pub(super) fn sign(headers: &mut HeaderMap, version: Version) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sift;
     use super::*;
     use http::Request;
 
@@ -186,13 +172,13 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        for_upstream(
-            &parts,
-            &peer(),
-            &client(),
-            &config("x-forwarded"),
-            Uuid::nil(),
-        )
+        sifted(parts, &peer())
+    }
+
+    fn sifted(mut parts: Parts, peer: &Peer) -> HeaderMap {
+        let config = config("x-forwarded");
+        sift::request(&mut parts.headers, peer, &client(), &config);
+        for_upstream(&parts, peer, &client(), &config, Uuid::nil())
     }
 
     fn client() -> Client {
@@ -313,8 +299,7 @@ mod tests {
             .header("client-cert", ":Zm9yZ2Vk:")
             .header("client_cert_chain", ":Zm9yZ2Vk:");
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let config = config("x-forwarded");
-        let headers = for_upstream(&parts, &peer, &client(), &config, Uuid::nil());
+        let headers = sifted(parts, &peer);
         let all: Vec<_> = headers.get_all("client-cert").iter().collect();
         assert_eq!(all, [":AAEC:"]);
         assert_eq!(headers["client-cert-chain"], ":Aw==:");
@@ -336,14 +321,10 @@ mod tests {
         headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
         headers.insert("etag", HeaderValue::from_static("\"a\""));
         headers.insert("trailer", HeaderValue::from_static("x-sum"));
-        let asked = |te: &str| {
-            let request = Request::get("/").header("te", te).body(()).unwrap();
-            request.into_parts().0
-        };
         let mut taken = headers.clone();
-        for_client(&mut taken, &asked("gzip, Trailers"));
+        for_client(&mut taken, true);
         assert_eq!((taken.len(), taken.contains_key("trailer")), (2, true));
-        for_client(&mut headers, &asked("gzip"));
+        for_client(&mut headers, false);
         assert_eq!(headers.len(), 1);
         assert!(headers.contains_key("etag"));
     }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -202,7 +202,12 @@ impl Handler for Worker {
         handle::handle(Rc::clone(self), Rc::clone(peer), request, early)
     }
 
-    fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Outbound> {
-        handle::refuse(Rc::clone(self), Rc::clone(peer), fault)
+    fn refuse(
+        self: &Rc<Self>,
+        peer: &Rc<Peer>,
+        version: Version,
+        fault: Fault,
+    ) -> Response<Outbound> {
+        handle::refuse(Rc::clone(self), Rc::clone(peer), version, fault)
     }
 }

@@ -73,7 +73,10 @@ pub(super) async fn serve<H: Handler>(
     let scheme = common.peer.scheme();
     let canonical = request::canonical(&mut head, common.request, scheme, &common.last_host);
     let (answer, offers) = match canonical {
-        Err(fault) => (common.handler.refuse(&common.peer, fault), false),
+        Err(fault) => (
+            common.handler.refuse(&common.peer, Version::HTTP_2, fault),
+            false,
+        ),
         Ok(tunnel) => {
             let offers = tunnel.is_some();
             let inbound = inbound(&head.method, &head.headers, stream, tunnel, &voice);
