@@ -6,7 +6,7 @@
 //! that an answer overwrites: cloning it and setting them neither grows nor rehashes the map.
 //! Invariant: an entry never changes; a `304` makes a new one that shares the body.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use http::header::{
     EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, VARY,
 };
 use http::{Method, StatusCode};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::wire::fields::{is_hop_by_hop, members};
@@ -23,7 +24,7 @@ use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
 use super::freshness::Freshness;
 use super::purge::Generation;
-use super::status::{Verdict, stamp};
+use super::status::{HIT, Verdict, stamp};
 use super::vary::Vary;
 
 /// Set by `proxy` on every answer; an entry keeps a place for it.
@@ -39,6 +40,9 @@ pub(super) struct Entry {
     pub(super) generation: Generation,
     /// All bytes that this entry keeps, for ranking.
     pub(super) charge: usize,
+    /// The head's fields as lines of HTTP/1.1, once somebody has asked for them. Without its length and
+    /// what an answer overwrites. The head's reservation has room for them.
+    pub(super) lines: OnceLock<Box<[u8]>>,
     /// Of what is not counted by the head's and the body's own bytes.
     pub(super) _reservation: Reservation,
 }
@@ -46,6 +50,10 @@ pub(super) struct Entry {
 impl Entry {
     /// What an entry takes beside its head, its body and its nominated fields.
     pub(super) const OVERHEAD: usize = 512;
+
+    fn lines(&self) -> &[u8] {
+        self.lines.get_or_init(|| self.head.lines())
+    }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.age.fresh_until
@@ -109,13 +117,13 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Bytes that a copy of these fields takes, with the places that are added.
+    /// Bytes that a copy of these fields takes, with the places that are added and as lines.
     pub(super) fn charge(headers: &HeaderMap) -> usize {
         let fields: usize = headers
             .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 112)
+            .map(|(name, value)| 2 * (name.as_str().len() + value.len()) + 116)
             .sum();
-        fields + 5 * 128 + ALLOCATION_OVERHEAD
+        fields + 5 * 128 + 2 * ALLOCATION_OVERHEAD
     }
 
     /// Copies a head. `reservation` is its `charge`.
@@ -151,6 +159,19 @@ impl Head {
             headers: copy,
             inner,
         }
+    }
+
+    fn lines(&self) -> Box<[u8]> {
+        let mut text = Vec::new();
+        for (name, value) in &self.headers {
+            if !OVERWRITTEN.contains(name) {
+                text.extend_from_slice(name.as_ref());
+                text.extend_from_slice(b": ");
+                text.extend_from_slice(value.as_bytes());
+                text.extend_from_slice(b"\r\n");
+            }
+        }
+        text.into()
     }
 
     /// States the length of the whole body, where the status has one.
@@ -311,6 +332,74 @@ impl Hit {
             self.entry.body.clone()
         };
         (head.status, head.answer(age, verdict), body)
+    }
+
+    /// The answer with its fields as they are stored, where its body is whole and in one piece.
+    ///
+    /// # Errors
+    /// With the hit, where it is not.
+    pub fn into_lines(self, now: Instant) -> Result<(StatusCode, Lines, Bytes), Self> {
+        match &self.entry.body {
+            HitBody::One(content) if !self.is_held && !self.is_head => {
+                let content = content.clone();
+                let lines = Lines {
+                    age: self.age(now).as_secs(),
+                    ttl: self.entry.age.left(now).as_secs(),
+                    entry: self.entry,
+                };
+                Ok((lines.entry.head.status, lines, content))
+            }
+            _ => Err(self),
+        }
+    }
+}
+
+/// What an answer states anew.
+static OVERWRITTEN: [HeaderName; 4] = [CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQUEST_ID];
+
+/// The fields of a hit, without its length and without `X-Request-Id`: as lines of HTTP/1.1, or one by one.
+#[derive(Debug)]
+pub struct Lines {
+    entry: Arc<Entry>,
+    age: u64,
+    ttl: u64,
+}
+
+impl Lines {
+    /// Appends them.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut digits = itoa::Buffer::new();
+        out.extend_from_slice(self.entry.lines());
+        out.extend_from_slice(b"age: ");
+        out.extend_from_slice(digits.format(self.age).as_bytes());
+        out.extend_from_slice(b"\r\ncache-status: ");
+        if let Some(inner) = &self.entry.head.inner {
+            out.extend_from_slice(inner.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(HIT.as_bytes());
+        out.extend_from_slice(digits.format(self.ttl).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Shows them one by one.
+    pub fn show(&self, each: &mut dyn FnMut(&str, &[u8])) {
+        let head = &self.entry.head;
+        for (name, value) in &head.headers {
+            if !OVERWRITTEN.contains(name) {
+                each(name.as_str(), value.as_bytes());
+            }
+        }
+        let mut digits = itoa::Buffer::new();
+        each(AGE.as_str(), digits.format(self.age).as_bytes());
+        let mut status: SmallVec<[u8; 64]> = SmallVec::new();
+        if let Some(inner) = &head.inner {
+            status.extend_from_slice(inner.as_bytes());
+            status.extend_from_slice(b", ");
+        }
+        status.extend_from_slice(HIT.as_bytes());
+        status.extend_from_slice(digits.format(self.ttl).as_bytes());
+        each(CACHE_STATUS.as_str(), &status);
     }
 }
 

@@ -7,7 +7,7 @@
 //! Invariant: only a whole body is stored, with the generation captured before the fetch was sent.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -179,6 +179,7 @@ impl Filler {
             age: self.plan.age,
             vary: self.plan.vary.clone(),
             generation: flight.generation,
+            lines: OnceLock::new(),
             _reservation: own,
         };
         if cache

@@ -25,7 +25,9 @@ pub(super) fn build(
     scratch.push(0);
     let port: &[u8] = if scheme == "https" { b":443" } else { b":80" };
     let name = host.strip_suffix(port).unwrap_or(host);
-    scratch.extend(name.iter().map(u8::to_ascii_lowercase));
+    let host = scratch.len();
+    scratch.extend_from_slice(name);
+    scratch.get_mut(host..).map(<[u8]>::make_ascii_lowercase);
     scratch.push(0);
     scratch.extend_from_slice(path_and_query.as_bytes());
     url

@@ -51,7 +51,7 @@ use permit::Flying;
 use purge::Generations;
 use store::{Slot, Store};
 
-pub use entry::{Hit, HitBody};
+pub use entry::{Hit, HitBody, Lines};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use permit::{Permit, Revalidated, Started};

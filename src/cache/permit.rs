@@ -7,7 +7,7 @@
 //! Invariant: the store knows of an answer before its flight leaves the table, so that no look-up
 //! finds neither.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
@@ -265,6 +265,7 @@ impl Permit {
             vary,
             generation: self.flying.flight.generation,
             charge,
+            lines: OnceLock::new(),
             _reservation: room,
         };
         Some((entry, shared))

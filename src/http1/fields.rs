@@ -5,21 +5,20 @@
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use memchr::memchr;
 
 use crate::wire::Fault;
 
-/// Room for the fields that are added on the way.
-const ADDED: usize = 8;
+use super::names;
 
-/// Reads the lines at `ranges` of `section`. `look` sees each field and says whether it is kept.
+/// Reads the lines at `ranges` of `section` into a map with `room` for so many fields. `look` sees each
+/// field and says whether it is kept.
 pub(super) fn parse(
     section: &Bytes,
     ranges: impl Iterator<Item = (usize, usize)>,
-    count: usize,
+    room: usize,
     mut look: impl FnMut(&HeaderName, &HeaderValue) -> Result<bool, Fault>,
 ) -> Result<HeaderMap, Fault> {
-    let mut fields = HeaderMap::with_capacity(count.saturating_add(ADDED));
+    let mut fields = HeaderMap::with_capacity(room);
     for (begin, end) in ranges {
         let line = section.get(begin..end).unwrap_or_default();
         let (name, from, to) = split(line)?;
@@ -47,14 +46,18 @@ pub(super) fn check(line: &[u8]) -> Result<(), Fault> {
 
 /// The name, and where in the line the value begins and ends.
 fn split(line: &[u8]) -> Result<(HeaderName, usize, usize), Fault> {
-    let Some(colon) = memchr(b':', line) else {
+    // Names are short: a plain search is over before a fast one has begun.
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
         return Err(match line {
             [b' ' | b'\t', ..] => Fault::Malformed("a folded field line"),
             _ => Fault::Malformed("a field line without a colon"),
         });
     };
     let name = line.get(..colon).unwrap_or_default();
-    let name = HeaderName::from_bytes(name).map_err(|_invalid| misnamed(name))?;
+    let name = match names::known(name) {
+        Some(name) => name,
+        None => HeaderName::from_bytes(name).map_err(|_invalid| misnamed(name))?,
+    };
     let mut from = colon.saturating_add(1);
     let mut to = line.len();
     while let Some(b' ' | b'\t') = line.get(from) {

@@ -605,14 +605,8 @@ fn an_answer_states_its_framing_once() {
             framing,
             connection,
         };
-        encode_answer(
-            &mut out,
-            Version::HTTP_11,
-            StatusCode::OK,
-            fields,
-            described,
-            date,
-        );
+        begin_answer(&mut out, Version::HTTP_11, StatusCode::OK);
+        end_answer(&mut out, fields, described, date);
         String::from_utf8(out).unwrap()
     };
     assert_eq!(

@@ -16,7 +16,8 @@ use std::time::Duration;
 use slab::Slab;
 
 /// Resolution of every deadline.
-pub const TICK: Duration = Duration::from_millis(50);
+pub const TICK: Duration = Duration::from_millis(TICK_MS);
+const TICK_MS: u64 = 50;
 
 const DISARMED: u64 = u64::MAX;
 
@@ -90,11 +91,9 @@ impl Deadlines {
 
 /// `after` in ticks, rounded up, plus the part of a tick that has already passed.
 fn ticks(after: Duration) -> u64 {
-    let ticks = after
-        .as_millis()
-        .div_ceil(TICK.as_millis())
-        .saturating_add(1);
-    u64::try_from(ticks).unwrap_or(DISARMED - 1)
+    // Divided as 64 bits, since every request arms some timers and 128 take much longer.
+    let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    ms.div_ceil(TICK_MS) + 1
 }
 
 /// One deadline. Dropping it forgets it.

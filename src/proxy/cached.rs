@@ -37,36 +37,74 @@ const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
 
-/// Answers from the cache, or fetches for it.
+/// What the cache says at once.
+pub(super) enum AtOnce {
+    /// The answer.
+    Hit(Response<Stream>),
+    /// `look_up` has to go on: with this, if the cache could be asked.
+    Not(Option<Lookup>),
+}
+
+/// Answers from the cache, if it has an answer.
+pub(super) fn at_once(
+    context: &mut Context,
+    rule: &CacheRule,
+    host: &str,
+    upstream: UpstreamId,
+    body: &Inbound,
+) -> AtOnce {
+    if body.offers().is_some() {
+        return AtOnce::Not(None);
+    }
+    let Ok(beyond) = passes_by(context, body) else {
+        return AtOnce::Not(None);
+    };
+    let now = context.began;
+    match find(context, rule, host, upstream, &beyond, now) {
+        Lookup::Hit(hit) => AtOnce::Hit(hit_answer(context, hit, now)),
+        other => AtOnce::Not(Some(other)),
+    }
+}
+
+/// What a request says of its target beyond the key; an error is why the cache is not even asked.
+fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
+    if context.request.method.is_safe() && !body.is_end_stream() {
+        // Over HTTP/2 no field need say that a body follows.
+        return Err(Bypass::RequestBody);
+    }
+    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
+    if context.peer.tls.as_deref().is_some_and(shows_who) {
+        // A certificate says who asks, as `Authorization` does.
+        return Err(Bypass::Authorization);
+    }
+    if !context.seen.claims {
+        return Ok(String::new());
+    }
+    match claims::beyond_key(&context.request.headers) {
+        Beyond::Nothing => Ok(String::new()),
+        Beyond::Target(told) => Ok(told),
+        Beyond::Method => Err(Bypass::Method),
+        Beyond::Identity => Err(Bypass::Authorization),
+    }
+}
+
+/// Answers from the cache, or fetches for it. `first` is what `at_once` was told.
 pub(super) async fn look_up(
     context: &mut Context,
     rule: &CacheRule,
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
+    first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
         return forward::straight(context, &Order::new(context, upstream), body).await;
     }
-    if context.request.method.is_safe() && !body.is_end_stream() {
-        // Over HTTP/2 no field need say that a body follows.
-        return pass_by(context, upstream, body, Bypass::RequestBody).await;
-    }
-    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
-    if context.peer.tls.as_deref().is_some_and(shows_who) {
-        // A certificate says who asks, as `Authorization` does.
-        return pass_by(context, upstream, body, Bypass::Authorization).await;
-    }
-    let beyond = match context.seen.claims {
-        true => claims::beyond_key(&context.request.headers),
-        false => Beyond::Nothing,
+    let beyond = match passes_by(context, &body) {
+        Ok(beyond) => beyond,
+        Err(why) => return pass_by(context, upstream, body, why).await,
     };
-    let beyond = match beyond {
-        Beyond::Nothing => String::new(),
-        Beyond::Target(told) => told,
-        Beyond::Method => return pass_by(context, upstream, body, Bypass::Method).await,
-        Beyond::Identity => return pass_by(context, upstream, body, Bypass::Authorization).await,
-    };
+    let mut first = first;
     let mut failures = 0;
     let mut alone = Refusal {
         reason: Uncacheable::Vary,
@@ -78,7 +116,9 @@ pub(super) async fn look_up(
         } else {
             Instant::now()
         };
-        let (waiter, lead) = match find(context, rule, host, upstream, &beyond, now) {
+        let found = first.take();
+        let found = found.unwrap_or_else(|| find(context, rule, host, upstream, &beyond, now));
+        let (waiter, lead) = match found {
             Lookup::Hit(hit) => return Ok(hit_answer(context, hit, now)),
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
@@ -171,6 +211,18 @@ fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'
 
 fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<Stream> {
     context.cache = Some(CacheResult::Hit);
+    let hit = if may_stay_lines(context) {
+        match hit.into_lines(now) {
+            Ok((status, lines, content)) => {
+                // Room for the request id.
+                let headers = HeaderMap::with_capacity(1);
+                return response(status, headers, Stream::Hit { lines, content });
+            }
+            Err(hit) => hit,
+        }
+    } else {
+        hit
+    };
     let (status, headers, body) = hit.into_parts(now);
     let stream = match body {
         HitBody::Empty => Stream::Empty,
@@ -178,6 +230,14 @@ fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<
         body @ HitBody::Segments(_) => Stream::Shared(body.into()),
     };
     response(status, headers, stream)
+}
+
+/// Whether nobody on the way to the client looks at the fields of an answer.
+fn may_stay_lines(context: &Context) -> bool {
+    let route = context
+        .route
+        .map(|route| &context.view.snapshot.routes[route.0]);
+    route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {
@@ -198,10 +258,6 @@ struct Own {
 }
 
 /// What waiting for a fetch led to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and lives for one call"
-)]
 enum Waited {
     /// An answer for this request.
     Answer(Response<Stream>),
@@ -263,7 +319,7 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
             sticky,
         } = forward::send(
             &order,
-            |headers| permit.prepare(headers),
+            Some(&|headers| permit.prepare(headers)),
             RequestBody::Empty,
         )
         .await;

@@ -45,6 +45,8 @@ pub(super) struct Context {
     /// It asks for nothing but a tunnel, as an extended CONNECT does (RFC 8441).
     pub(super) tunnel_only: bool,
     pub(super) id: Uuid,
+    /// `id` as a field value.
+    pub(super) id_value: HeaderValue,
     pub(super) began: Instant,
     pub(super) route: Option<RouteId>,
     /// What the cache made of it; none on a route that does not cache.
@@ -121,9 +123,11 @@ impl Context {
     ) -> Box<Self> {
         let told = client.told.as_deref().and_then(|told| told.id);
         let id = told.unwrap_or_else(|| worker.request_id());
+        let id_value = worker.id_value(id);
         Box::new(Self {
             view,
             id,
+            id_value,
             peer,
             client,
             request: Rc::new(request),

@@ -66,6 +66,10 @@ pub fn to_upstream(
     normalize::scheme(&head.uri, peer.secure, client.secure).ok()?;
     normalize::head(head, client.secure, empty, config).ok()?;
     sift::request(&mut head.headers, peer, &client, config);
-    let id = Uuid::nil();
-    Some(headers::for_upstream(head, peer, &client, config, id))
+    let mut fields = HeaderMap::new();
+    let id = HeaderValue::from_static("00000000-0000-0000-0000-000000000000");
+    headers::for_upstream(head, peer, &client, config, &id, &mut |name, value| {
+        fields.append(name, value.clone());
+    });
+    Some(fields)
 }

@@ -1,18 +1,16 @@
 //! Which header fields pass through, and which are ours.
 //!
-//! `forward` builds each attempt's request from the client's head with `for_upstream`, and signs what
-//! endpoints answer. What does not pass was taken away by `sift` already. Invariant: ours are added to
-//! what is left, so no `Connection` option can delete what Headgate says, and no spelling of a forwarding
-//! field stands beside it.
+//! `forward` tells each attempt's fields from the client's head with `for_upstream`, and prepares an
+//! answer's head with `for_client`. What does not pass was taken away by `sift` already. Invariant: ours
+//! are added to what is left, so no `Connection` option can delete what Headgate says, and no spelling of
+//! a forwarding field stands beside it.
 
-use bytes::Bytes;
 use http::Version;
 use http::header::{
     CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
     REFERRER_POLICY, TRAILER, VIA,
 };
 use http::request::Parts;
-use uuid::Uuid;
 
 use crate::balancer::Endpoint;
 use crate::config::model::{Config, Forwarding};
@@ -31,50 +29,58 @@ pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
-/// How many fields `for_upstream` may add.
-const ADDED: usize = 6;
-
-/// The head of a request to an endpoint: the client's fields, of which those that do not pass are gone,
-/// and then ours. `Expect` stays: what it asks for is the
-/// endpoint's to grant.
+/// Tells the fields of a request to an endpoint: the client's, of which those that do not pass are gone,
+/// and then ours. `Expect` stays: what it asks for is the endpoint's to grant.
 pub(super) fn for_upstream(
     request: &Parts,
     peer: &Peer,
     client: &Client,
     config: &Config,
-    id: Uuid,
-) -> HeaderMap {
-    let sent = &request.headers;
-    let mut headers = HeaderMap::with_capacity(sent.len() + ADDED);
-    for (name, value) in sent {
-        headers.append(name, value.clone());
+    id: &HeaderValue,
+    each: &mut dyn FnMut(&HeaderName, &HeaderValue),
+) {
+    for (name, value) in &request.headers {
+        each(name, value);
     }
     if config.forwarded != Forwarding::Rfc7239 {
-        x_forwarded(&mut headers, sent, peer, client);
+        x_forwarded(&request.headers, peer, client, each);
     }
-    if config.forwarded != Forwarding::XForwarded {
-        headers.extend(rfc7239(request, peer, client).map(|value| (FORWARDED, value)));
+    if config.forwarded != Forwarding::XForwarded
+        && let Some(value) = rfc7239(request, peer, client)
+    {
+        each(&FORWARDED, &value);
     }
     if let Some(cert) = peer.tls.as_ref().and_then(|tls| tls.client_cert.as_ref()) {
-        headers.insert(CLIENT_CERT, cert.leaf.clone());
+        each(&CLIENT_CERT, &cert.leaf);
         if let Some(chain) = &cert.chain {
-            headers.insert(CLIENT_CERT_CHAIN, chain.clone());
+            each(&CLIENT_CERT_CHAIN, chain);
         }
     }
-    headers.append(VIA, via(request.version));
-    headers.append(X_REQUEST_ID, id_value(id));
-    headers
+    each(&VIA, via(request.version));
+    each(&X_REQUEST_ID, id);
 }
 
-fn x_forwarded(headers: &mut HeaderMap, sent: &HeaderMap, peer: &Peer, client: &Client) {
+fn x_forwarded(
+    sent: &HeaderMap,
+    peer: &Peer,
+    client: &Client,
+    each: &mut dyn FnMut(&HeaderName, &HeaderValue),
+) {
+    static HTTP: HeaderValue = HeaderValue::from_static("http");
+    static HTTPS: HeaderValue = HeaderValue::from_static("https");
     let told = client.told.as_deref();
     let chain = told.and_then(|told| forwarded::write_list(&told.hops));
-    let chain = chain.unwrap_or_else(|| peer.forwarded_for.clone());
-    headers.append(X_FORWARDED_FOR, chain);
-    headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
+    each(
+        &X_FORWARDED_FOR,
+        chain.as_ref().unwrap_or(&peer.forwarded_for),
+    );
+    each(
+        &X_FORWARDED_PROTO,
+        if client.secure { &HTTPS } else { &HTTP },
+    );
     let host = told.and_then(|told| told.host.as_ref());
     if let Some(host) = host.or_else(|| sent.get(HOST)) {
-        headers.append(X_FORWARDED_HOST, host.clone());
+        each(&X_FORWARDED_HOST, host);
     }
 }
 
@@ -95,12 +101,15 @@ fn rfc7239(request: &Parts, peer: &Peer, client: &Client) -> Option<HeaderValue>
 }
 
 /// `Via` names the version in which a message was received (RFC 9110 section 7.6.3).
-fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_10 => "1.0 headgate",
-        Version::HTTP_2 => "2.0 headgate",
-        _ => "1.1 headgate",
-    })
+fn via(version: Version) -> &'static HeaderValue {
+    static HTTP_10: HeaderValue = HeaderValue::from_static("1.0 headgate");
+    static HTTP_11: HeaderValue = HeaderValue::from_static("1.1 headgate");
+    static HTTP_2: HeaderValue = HeaderValue::from_static("2.0 headgate");
+    match version {
+        Version::HTTP_10 => &HTTP_10,
+        Version::HTTP_2 => &HTTP_2,
+        _ => &HTTP_11,
+    }
 }
 
 /// What of an informational answer is for the client: hints, which bind nobody (RFC 8297).
@@ -138,17 +147,9 @@ pub(super) fn for_client(headers: &mut HeaderMap, takes_trailers: bool) {
     }
 }
 
-/// A request id as a field value.
-pub(super) fn id_value(id: Uuid) -> HeaderValue {
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let text = id.hyphenated().encode_lower(&mut text);
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes()))
-        .unwrap_or_else(|_impossible| HeaderValue::from_static(""))
-}
-
 /// Adds what Headgate says about an endpoint's answer that came in this version, whoever reads it.
 pub(super) fn sign(headers: &mut HeaderMap, version: Version) {
-    headers.append(VIA, via(version));
+    headers.append(VIA, via(version).clone());
 }
 
 #[cfg(test)]
@@ -178,7 +179,16 @@ mod tests {
     fn sifted(mut parts: Parts, peer: &Peer) -> HeaderMap {
         let config = config("x-forwarded");
         sift::request(&mut parts.headers, peer, &client(), &config);
-        for_upstream(&parts, peer, &client(), &config, Uuid::nil())
+        told(&parts, peer, &config)
+    }
+
+    fn told(request: &Parts, peer: &Peer, config: &Config) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let id = HeaderValue::from_static("the-id");
+        for_upstream(request, peer, &client(), config, &id, &mut |name, value| {
+            headers.append(name, value.clone());
+        });
+        headers
     }
 
     fn client() -> Client {
@@ -212,7 +222,7 @@ mod tests {
                 .body(())
                 .unwrap()
                 .into_parts();
-            let headers = for_upstream(&parts, &peer(), &client(), &config(mode), Uuid::nil());
+            let headers = told(&parts, &peer(), &config(mode));
             let get = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
             assert_eq!(get("x-forwarded-for"), x.then_some("192.0.2.7"));
             assert_eq!(get("x-forwarded-host"), x.then_some("shop:81"));
@@ -250,7 +260,7 @@ mod tests {
         ]);
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
         assert_eq!(headers["via"], "1.1 headgate");
-        assert_eq!(headers["x-request-id"], Uuid::nil().to_string().as_str());
+        assert_eq!(headers["x-request-id"], "the-id");
         assert_eq!(headers["host"], "shop");
         assert_eq!(headers["authorization"], "Bearer x");
     }

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use http::header::{EXPECT, HOST, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING};
+use http::header::{EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
@@ -45,18 +45,15 @@ pub(super) fn head(
             return Err(Reject::Malformed("TRACE has no body"));
         }
     }
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if codings
-        .next()
-        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || codings.next().is_some()
-    {
-        // What is inside another coding would be passed on as plain.
-        return Err(Reject::Malformed("Transfer-Encoding is not just chunked"));
+    let present = Present::look(&head.headers);
+    if present.coding {
+        transfer_coding(&head.headers)?;
     }
     authority(head, secure)?;
     target(head, config.paths)?;
-    expectation(head, empty)?;
+    if present.expect {
+        expectation(head, empty)?;
+    }
     Ok(count_hop(head))
 }
 
@@ -76,6 +73,36 @@ pub(super) fn scheme(target: &Uri, connection: bool, client: bool) -> Result<(),
     Err(Reject::Malformed(
         "the scheme of the request target is not that of the connection",
     ))
+}
+
+/// Which of the rarer fields that matter here a head has: one pass over them all is less than a
+/// search for each.
+#[derive(Debug, Default)]
+struct Present {
+    coding: bool,
+    expect: bool,
+}
+
+impl Present {
+    fn look(fields: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in fields.keys() {
+            present.coding |= *name == TRANSFER_ENCODING;
+            present.expect |= *name == EXPECT;
+        }
+        present
+    }
+}
+
+/// One `chunked` is all that may have been applied.
+fn transfer_coding(fields: &HeaderMap) -> Result<(), Reject> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_none_or(chunked) && codings.next().is_none() {
+        return Ok(());
+    }
+    // What is inside another coding would be passed on as plain.
+    Err(Reject::Malformed("Transfer-Encoding is not just chunked"))
 }
 
 /// The canonical host of a request whose head was brought into form; empty for HTTP/1.0 without one.
@@ -193,15 +220,23 @@ fn is_plainly_canonical(host: &[u8], own: u16) -> bool {
     }
     let port = match rest {
         [] => None,
-        [_, b'1'..=b'9', ..] => match std::str::from_utf8(rest).map(|port| port.get(1..)) {
-            Ok(Some(port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                port.parse::<u16>().ok()
-            }
-            _ => return false,
+        [_, digits @ ..] => match port_number(digits) {
+            None => return false,
+            port => port,
         },
-        _ => return false,
     };
-    before != b'.' && (rest.is_empty() || port.is_some_and(|port| port != own))
+    before != b'.' && port != Some(own)
+}
+
+/// A port as it is written without leading zeros.
+fn port_number(digits: &[u8]) -> Option<u16> {
+    if !matches!(digits, [b'1'..=b'9', ..]) {
+        return None;
+    }
+    digits.iter().try_fold(0_u16, |port, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        port.checked_mul(10)?.checked_add(u16::from(digit))
+    })
 }
 
 fn target(head: &mut Parts, rules: PathRules) -> Result<(), Reject> {

@@ -28,6 +28,13 @@ pub(super) enum Stream {
     Empty,
     /// From memory, at once.
     Whole(Bytes),
+    /// From the store, its fields too, on a route that changes nothing in them.
+    Hit {
+        /// The fields.
+        lines: cache::Lines,
+        /// The content.
+        content: Bytes,
+    },
     /// From an endpoint; counted as in flight there until the end.
     Upstream {
         /// What it sends.
@@ -89,13 +96,35 @@ impl Outbound {
         }
         "its route or its endpoint has been removed".into()
     }
+
+    /// See `wire::Handler::show_fields`.
+    pub(super) fn show_fields(&self, each: &mut dyn FnMut(&str, &[u8])) -> bool {
+        match &self.stream {
+            Stream::Hit { lines, .. } => {
+                lines.show(each);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// See `wire::Handler::write_fields`.
+    pub(super) fn write_fields(&self, out: &mut Vec<u8>) -> bool {
+        match &self.stream {
+            Stream::Hit { lines, .. } => {
+                lines.write(out);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Stream {
     fn is_end(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Whole(bytes) | Self::Hit { content: bytes, .. } => bytes.is_empty(),
             Self::Upstream { body, .. } => body.is_end_stream(),
             Self::Shared(reader) => reader.is_end_stream(),
             Self::File(sending) => sending.left() == 0,
@@ -111,7 +140,9 @@ impl Stream {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Whole(bytes) | Self::Hit { content: bytes, .. } => {
+                SizeHint::with_exact(bytes.len() as u64)
+            }
             Self::Upstream { body, .. } => body.size_hint(),
             Self::Shared(reader) => reader.size_hint(),
             Self::File(sending) => SizeHint::with_exact(sending.left()),
@@ -126,7 +157,7 @@ impl Stream {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self {
             Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => {
+            Self::Whole(bytes) | Self::Hit { content: bytes, .. } => {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }

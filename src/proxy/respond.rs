@@ -38,7 +38,7 @@ pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Res
         edge::finish(edge, &context.about(), &mut head.headers);
     }
     head.headers
-        .insert(headers::X_REQUEST_ID, headers::id_value(context.id));
+        .insert(headers::X_REQUEST_ID, context.id_value.clone());
     if let Some(cookie) = context.sticky.take() {
         head.headers.append(SET_COOKIE, cookie);
     }
@@ -132,7 +132,7 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if let Some(edge) = context.edge() {
         edge::finish(edge, &context.about(), &mut headers);
     }
-    headers.insert(headers::X_REQUEST_ID, headers::id_value(context.id));
+    headers.insert(headers::X_REQUEST_ID, context.id_value.clone());
     let status = context.status.unwrap_or(status);
     let mut response = Response::new(Outbound::new(body, context));
     *response.status_mut() = status;

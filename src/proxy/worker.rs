@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response, Version};
+use bytes::BytesMut;
+use http::{HeaderValue, Request, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -28,6 +29,9 @@ use crate::wire::{Early, Fault, Handler, Peer};
 use super::access_log;
 use super::removed::{Old, Removed};
 use super::{Outbound, handle};
+
+/// Bytes for the texts of request ids that are set aside at once; each keeps them while it is in use.
+const IDS: usize = 1024;
 
 /// One config as this worker's requests see it.
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub struct Worker {
     pub(super) disk: Disk,
     /// Reused for cache keys, so that a look-up allocates nothing.
     pub(super) scratch: RefCell<Vec<u8>>,
+    /// Where the texts of request ids are cut from.
+    ids: RefCell<BytesMut>,
 }
 
 impl Worker {
@@ -92,6 +98,7 @@ impl Worker {
             compressors: Budget::default(),
             disk: Disk::default(),
             scratch: RefCell::default(),
+            ids: RefCell::new(BytesMut::with_capacity(IDS)),
         })
     }
 
@@ -134,6 +141,16 @@ impl Worker {
         let mut counter = [0; 10];
         counter.copy_from_slice(&random[..10]);
         uuid::Builder::from_unix_timestamp_millis(self.wall_ms.get(), &counter).into_uuid()
+    }
+
+    /// A request id as a field value.
+    pub(super) fn id_value(&self, id: Uuid) -> HeaderValue {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = id.hyphenated().encode_lower(&mut text);
+        let mut ids = self.ids.borrow_mut();
+        ids.extend_from_slice(text.as_bytes());
+        HeaderValue::from_maybe_shared(ids.split().freeze())
+            .unwrap_or_else(|_impossible| HeaderValue::from_static(""))
     }
 
     /// Writes one line to the access log, if there is one.
@@ -200,6 +217,14 @@ impl Handler for Worker {
         early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Outbound>> + 'static {
         handle::handle(Rc::clone(self), Rc::clone(peer), request, early)
+    }
+
+    fn write_fields(body: &Outbound, out: &mut Vec<u8>) -> bool {
+        body.write_fields(out)
+    }
+
+    fn show_fields(body: &Outbound, each: &mut dyn FnMut(&str, &[u8])) -> bool {
+        body.show_fields(each)
     }
 
     fn refuse(

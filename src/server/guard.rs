@@ -257,14 +257,13 @@ impl Guard {
         &mut self.stream
     }
 
-    /// Reads what there is into `space`; 0 bytes are the end.
+    /// Reads what there is into `buffer`; 0 bytes are the end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        space: &mut [u8],
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(space);
-        let result = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let count = buffer.filled().len();
         self.read(cx, result.map_ok(|()| count))
     }

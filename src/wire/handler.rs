@@ -30,6 +30,17 @@ pub trait Handler: 'static {
         early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static;
 
+    /// Appends the field lines of an answer over HTTP/1.x that are not in its map, and says whether it
+    /// has any, `Date` among them. They never concern the connection or the framing.
+    fn write_fields(_body: &Self::Body, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    /// The same over HTTP/2: shows names, in lower case, and values.
+    fn show_fields(_body: &Self::Body, _each: &mut dyn FnMut(&str, &[u8])) -> bool {
+        false
+    }
+
     /// The answer to what is no request; over HTTP/1.1 the last one of its connection. `version` is what
     /// is spoken there.
     fn refuse(

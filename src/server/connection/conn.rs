@@ -7,11 +7,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
+use tokio::io::ReadBuf;
 
 use crate::body::BodyFault;
 use crate::http1::{Decoded, Decoder, Framing};
@@ -168,16 +170,14 @@ impl Io {
             return Poll::Pending;
         }
         if !self.eof && self.read.is_empty() {
-            let mut space = [0; AHEAD];
+            let mut space = [MaybeUninit::uninit(); AHEAD];
+            let mut space = ReadBuf::uninit(&mut space);
             match self.guard.poll_read(cx, &mut space) {
                 Poll::Ready(Ok(0)) => {
                     self.eof = true;
                     self.watch.client_half_closed();
                 }
-                Poll::Ready(Ok(count)) => {
-                    let come = space.get(..count).unwrap_or_default();
-                    self.read.extend_from_slice(come);
-                }
+                Poll::Ready(Ok(_)) => self.read.extend_from_slice(space.filled()),
                 Poll::Ready(Err(_)) => {
                     return Poll::Ready(self.watch.ended().unwrap_or(CloseReason::Client));
                 }

@@ -164,7 +164,7 @@ impl<H: Handler> Shared<H> {
         let Some(plan) = self.plan(conn, asked, &mut parts, &body) else {
             return After::Cut(CloseReason::Internal);
         };
-        self.write_head(stretch, asked, &plan, &parts);
+        self.write_head(stretch, asked, &plan, &parts, &body);
         let has_body = !plan.described && plan.framing != Framing::None && !body.is_end_stream();
         let mut sending = Sending {
             is_over: !has_body && !plan.tunnel,
@@ -259,7 +259,14 @@ impl<H: Handler> Shared<H> {
         })
     }
 
-    fn write_head(&self, stretch: &Stretch<'_>, asked: &Asked, plan: &Plan, parts: &Parts) {
+    fn write_head(
+        &self,
+        stretch: &Stretch<'_>,
+        asked: &Asked,
+        plan: &Plan,
+        parts: &Parts,
+        body: &H::Body,
+    ) {
         let mut io = stretch.conn.io.borrow_mut();
         io.expects = false;
         let out = &mut io.out.front;
@@ -276,15 +283,13 @@ impl<H: Handler> Shared<H> {
             framing: plan.framing,
             connection,
         };
-        let date = self.dates.at_tick(self.deadlines.now());
-        http1::encode_answer(
-            out,
-            asked.version,
-            parts.status,
-            fields,
-            plan.described,
-            Some(date.as_bytes()),
-        );
+        http1::begin_answer(out, asked.version, parts.status);
+        if H::write_fields(body, out) {
+            http1::end_answer(out, fields, plan.described, None);
+        } else {
+            let date = self.dates.at_tick(self.deadlines.now());
+            http1::end_answer(out, fields, plan.described, Some(date.as_bytes()));
+        }
     }
 
     /// An answer is sent; what is left of the request's body decides how the connection goes on.

@@ -60,6 +60,8 @@ pub struct Shared<H> {
     pub dates: Rc<Dates>,
     /// Heads are read into it, so that an idle connection has no buffer; never kept across an await.
     scratch: RefCell<Box<[u8]>>,
+    /// The same for HTTP/2.
+    space: http2::Space,
 }
 
 impl<H: Handler> Shared<H> {
@@ -81,6 +83,7 @@ impl<H: Handler> Shared<H> {
             http2: Cell::default(),
             dates: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            space: http2::Space::default(),
         })
     }
 
@@ -162,6 +165,7 @@ impl<H: Handler> Shared<H> {
                 drain: &self.drain,
                 settings: self.http2.get(),
                 dates: &self.dates,
+                space: &self.space,
                 cells,
             };
             // Boxed, so that the task of a connection of HTTP/1.1 has no room for it.

@@ -29,8 +29,8 @@ const LARGE: usize = 64 * 1024;
 /// What follows the head of an answer.
 #[derive(Debug)]
 pub(in super::super) enum Flow {
-    /// A body.
-    Message(Message),
+    /// A body. Boxed, since it moves with its answer from station to station.
+    Message(Box<Message>),
     /// The bytes of another protocol.
     Tunnel(Box<Tunnel>),
 }
@@ -68,11 +68,11 @@ impl Flow {
     pub(super) fn message(
         pools: &Rc<Pools>,
         link: Box<Link>,
-        target: Target<'_>,
+        target: &Target<'_>,
         upload: Upload,
         rest: Rest,
     ) -> Self {
-        let mut message = Message {
+        let mut message = Box::new(Message {
             link: Some(link),
             upload: (!upload.is_done()).then(|| Box::new(upload)),
             rest,
@@ -82,7 +82,7 @@ impl Flow {
                 body_idle: target.timeouts.body_idle,
                 keep: Keep::of(target),
             },
-        };
+        });
         // Nothing may ever poll a body that is over already.
         if message.rest.decoder.is_end() {
             message.release();
@@ -95,7 +95,7 @@ impl Flow {
         link: Box<Link>,
         upload: Upload,
         input: BytesMut,
-        target: Target<'_>,
+        target: &Target<'_>,
     ) -> Self {
         let (deadlines, idle) = (pools.deadlines(), target.timeouts.tunnel_idle);
         let life = Life::begin(target.upstream_metrics, pools.worker(), deadlines, idle);

@@ -12,12 +12,12 @@ use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
 use crate::http2::fields;
-use crate::http2::pump::Broken;
 use crate::net::deadline::Timer;
 
 use super::super::exchange::AnswerError;
 use super::exchange::Upload;
 use super::peers::Seat;
+use super::pump::Broken;
 use super::tunnel::Tunnel;
 
 /// What follows the head of an answer.
