@@ -149,10 +149,12 @@ where
 }
 
 async fn answer<A: Apply>(state: &State<A>, request: &Request<Incoming>) -> Reply {
-    if !hosts::admit(request, &state.reloader.current().config.admin.hosts) {
+    let path = request.uri().path();
+    // Scrapers and orchestrators ask by whatever name the machine has for them.
+    let is_for_machines = matches!(path, "/metrics" | "/livez" | "/readyz");
+    if !is_for_machines && !hosts::admit(request, &state.reloader.current().config.admin.hosts) {
         return text(StatusCode::FORBIDDEN, hosts::REFUSED);
     }
-    let path = request.uri().path();
     let allowed: &[Method] = match path {
         "/" | "/metrics" | "/livez" | "/readyz" | "/api/config" | "/api/upstreams" => {
             &[Method::GET, Method::HEAD]

@@ -24,6 +24,7 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         trusted_proxies: _,
         forwarded: _,
         paths: _,
+        claims: _,
         keep_underscores: _,
         trace: _,
         upstreams: _,

@@ -77,7 +77,10 @@ fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
         // A certificate says who asks, as `Authorization` does.
         return Err(Bypass::Authorization);
     }
-    match claims::beyond_key(&context.request.headers, context.client.is_told()) {
+    if !context.seen.claims {
+        return Ok(String::new());
+    }
+    match claims::beyond_key(&context.request.headers) {
         Beyond::Nothing => Ok(String::new()),
         Beyond::Target(told) => Ok(told),
         Beyond::Method => Err(Bypass::Method),

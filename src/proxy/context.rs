@@ -23,6 +23,7 @@ use crate::wire::{Early, Peer};
 use super::access_log::{EndedBy, Record, RequestLine, Timings};
 use super::edge::About;
 use super::headers;
+use super::sift::Seen;
 use super::trust::Client;
 use super::worker::{View, Worker};
 
@@ -41,6 +42,10 @@ pub(super) struct Context {
     pub(super) request: Rc<Parts>,
     /// No head was read: the one above stands for nothing.
     pub(super) unread: bool,
+    /// What its fields were before `sift` took some away.
+    pub(super) seen: Seen,
+    /// It asks for nothing but a tunnel, as an extended CONNECT does (RFC 8441).
+    pub(super) tunnel_only: bool,
     pub(super) id: Uuid,
     /// `id` as a field value.
     pub(super) id_value: HeaderValue,
@@ -129,6 +134,8 @@ impl Context {
             client,
             request: Rc::new(request),
             unread: false,
+            seen: Seen::default(),
+            tunnel_only: false,
             began: Instant::now(),
             route: None,
             cache: None,

@@ -37,6 +37,9 @@ pub(super) enum Reject {
     /// A tunnel that the route does not take.
     #[error("the protocol is not supported here")]
     Upgrade,
+    /// An endpoint answered without opening the tunnel, and not with a refusal either.
+    #[error("the server did not open the tunnel")]
+    NoTunnel,
     /// A method that Headgate does not pass on.
     #[error("the method is not supported")]
     Method,
@@ -125,7 +128,7 @@ impl Reject {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Fetch => StatusCode::BAD_GATEWAY,
+            Self::Fetch | Self::NoTunnel => StatusCode::BAD_GATEWAY,
             Self::Exchange(error) => match error.fault {
                 upstream::Fault::Client(ClientFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
                 upstream::Fault::Client(ClientFailure::Broken) => StatusCode::BAD_REQUEST,
@@ -176,7 +179,7 @@ impl Reject {
             Self::ShardKey(_) => RejectReason::ShardKeyInvalid,
             Self::NotCached => RejectReason::NotCached,
             Self::NoEndpoint => RejectReason::NoEndpoint,
-            Self::Fetch => RejectReason::UpstreamFailed,
+            Self::Fetch | Self::NoTunnel => RejectReason::UpstreamFailed,
             Self::Exchange(error) => match error.fault {
                 upstream::Fault::Client(ClientFailure::TooSlow) => RejectReason::RequestTimeout,
                 upstream::Fault::Client(ClientFailure::Broken) => RejectReason::Malformed,

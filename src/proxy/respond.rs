@@ -25,6 +25,14 @@ use super::{edge, own};
 
 /// Sends what the road found.
 pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Response<Outbound> {
+    if context.tunnel_only && answer.status().is_success() {
+        // Nobody may take it for a tunnel that was opened (RFC 8441 section 5).
+        let reject = match context.exchange.endpoint {
+            Some(_) => Reject::NoTunnel,
+            None => Reject::Upgrade,
+        };
+        return self::reject(context, &reject);
+    }
     let (mut head, stream) = answer.into_parts();
     if let Some(edge) = context.edge() {
         edge::finish(edge, &context.about(), &mut head.headers);

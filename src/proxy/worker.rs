@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -227,7 +227,12 @@ impl Handler for Worker {
         body.show_fields(each)
     }
 
-    fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Outbound> {
-        handle::refuse(Rc::clone(self), Rc::clone(peer), fault)
+    fn refuse(
+        self: &Rc<Self>,
+        peer: &Rc<Peer>,
+        version: Version,
+        fault: Fault,
+    ) -> Response<Outbound> {
+        handle::refuse(Rc::clone(self), Rc::clone(peer), version, fault)
     }
 }

@@ -363,7 +363,12 @@ mod tests {
             std::future::ready(Response::default())
         }
 
-        fn refuse(self: &Rc<Self>, _peer: &Rc<Peer>, _fault: Fault) -> Response<Full<Bytes>> {
+        fn refuse(
+            self: &Rc<Self>,
+            _peer: &Rc<Peer>,
+            _version: http::Version,
+            _fault: Fault,
+        ) -> Response<Full<Bytes>> {
             Response::default()
         }
     }

@@ -232,6 +232,10 @@ async fn a_name_that_was_made_to_lead_here_learns_nothing() {
         let refused = gate.ask(&at(host)).await.expect(403);
         assert!(!refused.text().contains("upstreams"), "{}", refused.text());
     }
+    for path in ["/metrics", "/livez", "/readyz"] {
+        let by_name = Request::get(path).header("host", "headgate:9900");
+        gate.ask(&by_name).await.expect(200);
+    }
     for host in ["127.0.0.1", "localhost:1", "[::1]:9900"] {
         gate.ask(&at(host)).await.expect(200);
     }

@@ -5,6 +5,8 @@ use rustls::version::{TLS12, TLS13};
 use tempfile::{TempDir, tempdir};
 
 use crate::harness::{Authority, Client, Config, Gate, Origin, Reply, Request, Speaks, TlsClient};
+use crate::http2::wire::{END_STREAM, Wire, headers};
+use crate::log_lines::{json, lines};
 
 const PAIR: &str = "certificates: [{ cert: shop.pem, key: shop.key }]";
 
@@ -271,6 +273,50 @@ async fn a_host_of_another_policy_is_misdirected_and_reaches_no_endpoint() {
     client.send(&request("staff.test")).await.expect(200);
     client.send(&request("shop.test")).await.problem(421);
     assert_eq!(origin.requests("/secret"), 1);
+}
+
+#[tokio::test]
+async fn over_http_2_too_a_host_of_another_policy_is_misdirected_and_the_rest_goes_on() {
+    let site = Site::new();
+    site.authority
+        .issue(&["staff.test"], 2040)
+        .write(site.folder.path(), "staff");
+    let origin = Origin::start("a").await;
+    let config = Config::to(&[&origin])
+        .only_listener(
+            "address: 127.0.0.1:0, tls: { certificates: [\
+             { cert: shop.pem, key: shop.key }, { cert: staff.pem, key: staff.key, \
+             client_auth: { mode: require, ca: staff-ca.pem } }] }",
+        )
+        .top("access_log: { format: json, path: access.log }");
+    let nobody = site.client(Speaks {
+        protocols: &[b"h2"],
+        ..Speaks::default()
+    });
+    let Site { folder, .. } = site;
+    let gate = Gate::start_in(folder, &config).await;
+
+    let stream = nobody.shake(gate.address, "shop.test").await.unwrap();
+    let mut wire = Wire::over(stream);
+    wire.open(&[]).await;
+    for (id, host, status) in [
+        (1, "staff.test", 421),
+        (3, "STAFF.test:443", 421),
+        (5, "shop.test", 200),
+    ] {
+        let asked = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", host),
+            (":path", "/p"),
+        ];
+        wire.send(headers(id, END_STREAM, &asked)).await;
+        wire.answer(id).await.expect(status);
+    }
+    assert_eq!(origin.requests("*"), 1);
+    for line in lines(&gate, 3).await {
+        assert_eq!(json(&line)["version"], "HTTP/2.0", "{}", json(&line));
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! report is inside the bounds that `model` states.
 
 mod acme;
+mod claims;
 mod content;
 mod cors;
 mod doors;
@@ -42,6 +43,8 @@ struct Cx<'a> {
     report: &'a Report,
     /// Where relative paths start.
     folder: &'a Path,
+    /// Whether header names with `_` or `.` pass.
+    keep_odd: bool,
 }
 
 /// Converts a whole config. Only meaningful when the report holds no error afterwards.
@@ -51,7 +54,6 @@ pub(crate) fn convert(
     report: &Report,
     folder: &Path,
 ) -> model::Config {
-    let cx = Cx { report, folder };
     let raw::Config {
         workers,
         listeners,
@@ -65,12 +67,22 @@ pub(crate) fn convert(
         trusted_proxies,
         forwarded,
         paths,
+        claims,
         underscore_headers,
         trace,
         upstreams,
         shard_maps,
         routes,
     } = raw;
+    let cx = Cx {
+        report,
+        folder,
+        keep_odd: false,
+    };
+    let cx = Cx {
+        keep_odd: cx.keep_underscores(&underscore_headers, at),
+        ..cx
+    };
     let upstream_names = Names::new("upstream", "upstreams", &upstreams, at, report);
     let map_names = Names::new("shard map", "shard_maps", &shard_maps, at, report);
     let admin = cx.admin(admin.0.unwrap_or_default(), at.field("admin"));
@@ -96,7 +108,8 @@ pub(crate) fn convert(
         trusted_proxies: cx.trusted_proxies(trusted_proxies, at.field("trusted_proxies")),
         forwarded: cx.forwarding(&forwarded, at),
         paths: cx.path_rules(paths.0.unwrap_or_default(), at.field("paths")),
-        keep_underscores: cx.keep_underscores(&underscore_headers, at),
+        claims: cx.claims(claims.0.unwrap_or_default(), at.field("claims")),
+        keep_underscores: cx.keep_odd,
         trace: trace.0.unwrap_or_default(),
         routes: cx.routes(routes, at.field("routes"), &targets),
         admin,

@@ -6,6 +6,7 @@
 //! unique, numbers are inside their bounds), so no later room checks again.
 
 mod acme;
+mod claims;
 mod compress;
 mod files;
 mod http2;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use super::units::ByteSize;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
+pub use claims::{CERTIFICATE, Claims, WRITTEN_ANEW};
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
 pub use http2::{Http2Limits, Protocols};
@@ -66,6 +68,8 @@ pub struct Config {
     pub forwarded: Forwarding,
     /// What is done about ambiguous paths.
     pub paths: PathRules,
+    /// Which claims of clients pass. Default none.
+    pub claims: Claims,
     /// Whether header names with `_` or `.` reach endpoints. Default not.
     pub keep_underscores: bool,
     /// Whether `TRACE` is answered or passed on. Default refused.

@@ -57,7 +57,12 @@ impl Handler for Odd {
         })
     }
 
-    fn refuse(self: &Rc<Self>, _peer: &Rc<Peer>, _fault: Fault) -> Response<Full<Bytes>> {
+    fn refuse(
+        self: &Rc<Self>,
+        _peer: &Rc<Peer>,
+        _version: http::Version,
+        _fault: Fault,
+    ) -> Response<Full<Bytes>> {
         Response::default()
     }
 }

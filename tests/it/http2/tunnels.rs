@@ -244,8 +244,9 @@ async fn rfc8441_s5_a_plain_answer_to_an_extended_connect_is_no_tunnel() {
     let until = |wire: &Wire| wire.so_far(1).status > 0 || wire.so_far(1).reset.is_some();
     wire.until("an answer", until).await;
     let answer = wire.so_far(1);
-    assert!(!(200..300).contains(&answer.status), "{answer:?}");
+    assert_eq!((answer.status, answer.reset), (502, None), "{answer:?}");
     wire.is_alive().await;
+    assert_eq!(origin.requests("/ok"), 1);
 }
 
 #[tokio::test]

@@ -246,7 +246,7 @@ where
         let question = Question::of(&asked);
         let line = &self.common.line;
         let begun = match asked.fault {
-            Some(fault) => safely(|| self.handler.refuse(self.peer, fault))
+            Some(fault) => safely(|| self.handler.refuse(self.peer, http::Version::HTTP_2, fault))
                 .map(|answer| Exchange::answered(&self.common, key, question, answer)),
             None => {
                 let voice = match self.voice.take() {
