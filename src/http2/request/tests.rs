@@ -16,8 +16,9 @@ fn literals(fields: &[(&str, &str)]) -> Vec<u8> {
             match u8::try_from(text.len()) {
                 Ok(short @ ..127) => block.push(short),
                 _ => {
-                    let rest = text.len() - 127;
-                    block.extend([127, (rest % 128) as u8 | 128, (rest / 128) as u8]);
+                    let rest = text.len().checked_sub(127).unwrap();
+                    let [low, high] = [rest % 128, rest / 128].map(|it| u8::try_from(it).unwrap());
+                    block.extend([127, low | 128, high]);
                 }
             }
             block.extend(text.as_bytes());

@@ -22,6 +22,10 @@ pub struct Key {
 
 /// An open stream.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "both directions end one by one, and a turn is independent of both"
+)]
 pub(super) struct Stream {
     pub(super) id: u32,
     /// What the client lets be sent.

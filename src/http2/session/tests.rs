@@ -144,8 +144,8 @@ fn answer(session: &mut Session, key: Key) {
 }
 
 fn read(session: &mut Session, key: Key) -> Poll<Piece> {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    session.read(key, &mut cx)
+    let cx = std::task::Context::from_waker(std::task::Waker::noop());
+    session.read(key, &cx)
 }
 
 #[test]

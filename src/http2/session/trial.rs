@@ -77,7 +77,7 @@ impl Trial {
         }
         self.session.fill();
         while self.session.next_hungry().is_some() {}
-        if choice % 5 == 0 {
+        if choice.is_multiple_of(5) {
             self.write(usize::from(choice) * 50);
         }
         if choice == 7 {
@@ -95,8 +95,8 @@ impl Trial {
         let answered = self.content.contains_key(&key.id);
         match choice % 9 {
             0 | 1 => {
-                let mut cx = Context::from_waker(Waker::noop());
-                if let Poll::Ready(Piece::Data(data)) = session.read(key, &mut cx) {
+                let cx = Context::from_waker(Waker::noop());
+                if let Poll::Ready(Piece::Data(data)) = session.read(key, &cx) {
                     assert!(!data.is_empty(), "a piece of nothing");
                 }
             }
@@ -110,7 +110,7 @@ impl Trial {
             5..=7 if answered && session.state(key) == State::Hungry => {
                 let piece = Bytes::from(vec![b'x'; usize::from(choice) * 200]);
                 *self.content.entry(key.id).or_default() += piece.len();
-                session.offer(key, piece, choice % 2 == 0);
+                session.offer(key, piece, choice.is_multiple_of(2));
             }
             8 if choice > 200 => session.reset(key, Code::Internal),
             8 if choice > 100 => session.forget(key),

@@ -136,7 +136,7 @@ mod tests {
         let wakes = || count.0.load(Ordering::SeqCst);
 
         board.runs(&task);
-        wakers.at(&board, 70).clone().wake();
+        wakers.at(&board, 70).wake_by_ref();
         assert_eq!(wakes(), 0, "it runs");
         assert!(!board.rests());
         assert_eq!((board.take(0), board.take(1)), (Some(0), Some(1 << 6)));

@@ -26,6 +26,9 @@ use crate::server::guard::Limits;
 use super::body::Incoming;
 use super::voice::{Line, Voice};
 
+/// Shows the fields of an answer that are not in its map; whether it has any.
+pub(super) type Show<B> = fn(&B, &mut dyn FnMut(&str, &[u8])) -> bool;
+
 /// What all exchanges of a connection are served with.
 #[derive(Debug)]
 pub(super) struct Common<'a, B> {
@@ -34,7 +37,7 @@ pub(super) struct Common<'a, B> {
     pub(super) deadlines: &'a Rc<Deadlines>,
     pub(super) dates: &'a Dates,
     /// `wire::Handler::show_fields`.
-    pub(super) show: fn(&B, &mut dyn FnMut(&str, &[u8])) -> bool,
+    pub(super) show: Show<B>,
 }
 
 /// A future with a place of its own, which is used again.
