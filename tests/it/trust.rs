@@ -226,7 +226,7 @@ async fn a_proxy_that_writes_one_of_two_fields_is_never_taken_for_its_client() {
             "path_prefix: /",
             "upstream: shop, request_headers: { set: { X-Who: '{client_ip}' } }",
         );
-    let gate = Gate::start(&config).await;
+    let gate = Gate::start(&config.one_worker()).await;
     for (forwarded, who) in [
         ("for=1.2.3.4", "unknown"),
         ("for=127.0.0.1", "unknown"),

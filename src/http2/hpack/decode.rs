@@ -69,7 +69,12 @@ impl Decoder {
                 _ => {
                     let (name, coded, text) = self.literal(input, 4)?;
                     let value = passing(coded, text, arena)?;
-                    return entry(name, value).map(Some);
+                    let mut entry = entry(name, value)?;
+                    if first & 0x10 != 0 {
+                        // RFC 7541 section 6.2.3: so it has to go on.
+                        entry.field.never_index();
+                    }
+                    return Ok(Some(entry));
                 }
             }
         }

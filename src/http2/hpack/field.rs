@@ -94,6 +94,13 @@ impl Field {
         }
     }
 
+    /// Marks the value as one that no table may hold.
+    pub(super) fn never_index(&mut self) {
+        if let Self::Plain(_, value) = self {
+            value.set_sensitive(true);
+        }
+    }
+
     /// Makes a field.
     ///
     /// # Errors

@@ -160,6 +160,7 @@ impl Session {
             answered: false,
             done: false,
             sent: 0,
+            tunnel: asked.tunnel.is_some(),
             incoming,
         });
         self.opened.push_back((key, asked));
@@ -175,7 +176,8 @@ impl Session {
             return Ok(());
         };
         let whole = match (trailers, self.streams.get_mut(key)) {
-            (Some(trailers), Some(stream)) if block.ends => {
+            // RFC 9113 section 8.5: nothing but DATA follows the head of a tunnel.
+            (Some(trailers), Some(stream)) if block.ends && !stream.tunnel => {
                 stream.incoming.trailers = request::clean(trailers);
                 self.end_incoming(key)
             }

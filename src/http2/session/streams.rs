@@ -42,6 +42,8 @@ pub(super) struct Stream {
     pub(super) done: bool,
     /// Content that was sent.
     pub(super) sent: u64,
+    /// It offers a tunnel, or is one.
+    pub(super) tunnel: bool,
     pub(super) incoming: Incoming,
 }
 

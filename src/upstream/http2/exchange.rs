@@ -129,6 +129,10 @@ fn receive(
     if head.status == StatusCode::SWITCHING_PROTOCOLS || head.status.as_u16() >= 600 {
         return Err(Failed::new(Reason::HttpProtocolError));
     }
+    for value in head.headers.values_mut() {
+        // h2 does not tell which of them must not be indexed on the way on (RFC 7541 section 6.2.3).
+        value.set_sensitive(true);
+    }
     let flow = match offered {
         Some(key) if head.status.is_success() => {
             head.status = StatusCode::SWITCHING_PROTOCOLS;
