@@ -15,6 +15,7 @@ use http::header::{
     EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, VARY,
 };
 use http::{Method, StatusCode};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::wire::fields::{is_hop_by_hop, members};
@@ -251,7 +252,7 @@ impl Head {
     fn lines(&self) -> Box<[u8]> {
         let mut text = Vec::new();
         for (name, value) in &self.headers {
-            if ![CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQUEST_ID].contains(name) {
+            if !OVERWRITTEN.contains(name) {
                 text.extend_from_slice(name.as_ref());
                 text.extend_from_slice(b": ");
                 text.extend_from_slice(value.as_bytes());
@@ -425,7 +426,7 @@ impl Hit {
         (head.status, head.answer(age, verdict), body)
     }
 
-    /// The answer with its fields as lines of HTTP/1.1, where its body is whole and in one piece.
+    /// The answer with its fields as they are stored, where its body is whole and in one piece.
     ///
     /// # Errors
     /// With the hit, where it is not.
@@ -445,7 +446,10 @@ impl Hit {
     }
 }
 
-/// The fields of a hit as lines of HTTP/1.1, without its length and without `X-Request-Id`.
+/// What an answer states anew.
+static OVERWRITTEN: [HeaderName; 4] = [CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQUEST_ID];
+
+/// The fields of a hit, without its length and without `X-Request-Id`: as lines of HTTP/1.1, or one by one.
 #[derive(Debug)]
 pub struct Lines {
     entry: Arc<Entry>,
@@ -468,6 +472,26 @@ impl Lines {
         out.extend_from_slice(HIT.as_bytes());
         out.extend_from_slice(digits.format(self.ttl).as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Shows them one by one.
+    pub fn show(&self, each: &mut dyn FnMut(&str, &[u8])) {
+        let head = &self.entry.head;
+        for (name, value) in &head.headers {
+            if !OVERWRITTEN.contains(name) {
+                each(name.as_str(), value.as_bytes());
+            }
+        }
+        let mut digits = itoa::Buffer::new();
+        each(AGE.as_str(), digits.format(self.age).as_bytes());
+        let mut status: SmallVec<[u8; 64]> = SmallVec::new();
+        if let Some(inner) = &head.inner {
+            status.extend_from_slice(inner.as_bytes());
+            status.extend_from_slice(b", ");
+        }
+        status.extend_from_slice(HIT.as_bytes());
+        status.extend_from_slice(digits.format(self.ttl).as_bytes());
+        each(CACHE_STATUS.as_str(), &status);
     }
 }
 

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -83,7 +83,10 @@ fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
         // A certificate says who asks, as `Authorization` does.
         return Err(Bypass::Authorization);
     }
-    match claims::beyond_key(&context.request.headers, context.client.is_told()) {
+    if !context.seen.claims {
+        return Ok(String::new());
+    }
+    match claims::beyond_key(&context.request.headers) {
         Beyond::Nothing => Ok(String::new()),
         Beyond::Target(told) => Ok(told),
         Beyond::Method => Err(Bypass::Method),
@@ -136,7 +139,7 @@ pub(super) async fn look_up(
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => {
                 let requested = context.worker.cache.clock().now();
-                let answer = pass_by(context, upstream, body, why).await?;
+                let mut answer = past_it(context, upstream, body, why).await?;
                 if context.request.method == Method::HEAD {
                     asking(context, host, upstream, &beyond, |request, scratch| {
                         let (status, headers) = (answer.status(), answer.headers());
@@ -144,6 +147,7 @@ pub(super) async fn look_up(
                         cache.observe_head(rule, request, requested, status, headers, scratch);
                     });
                 }
+                why.annotate(answer.headers_mut());
                 return Ok(answer);
             }
             Lookup::Wait(waiter) => (waiter, None),
@@ -202,15 +206,25 @@ async fn pass_by(
     body: Inbound,
     why: Bypass,
 ) -> Result<Response<Stream>, Reject> {
+    let mut answer = past_it(context, upstream, body, why).await?;
+    why.annotate(answer.headers_mut());
+    Ok(answer)
+}
+
+/// The same, as the endpoint answers it.
+async fn past_it(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+    why: Bypass,
+) -> Result<Response<Stream>, Reject> {
     context.cache = Some(CacheResult::Bypass);
     if let Some(route) = context.route {
         let metrics = &context.view.snapshot.routes[route.0].metrics;
         metrics.worker(context.worker.id).cache_bypass(why);
     }
     let order = Order::new(context, upstream);
-    let mut answer = forward::straight(context, &order, body).await?;
-    why.annotate(answer.headers_mut());
-    Ok(answer)
+    forward::straight(context, &order, body).await
 }
 
 /// Shows the cache a request as it sees it, and lends it a buffer.
@@ -286,8 +300,7 @@ fn may_stay_lines(context: &Context) -> bool {
     let route = context
         .route
         .map(|route| &context.view.snapshot.routes[route.0]);
-    context.request.version < Version::HTTP_2
-        && route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
+    route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {

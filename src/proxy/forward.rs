@@ -41,6 +41,7 @@ use super::headers;
 use super::normalize;
 use super::outbound::Stream;
 use super::reject::Reject;
+use super::sift::Seen;
 use super::trust::Client;
 use super::worker::{View, Worker};
 
@@ -52,6 +53,7 @@ pub(super) struct Order {
     pub(super) peer: Rc<Peer>,
     pub(super) client: Client,
     pub(super) request: Rc<Parts>,
+    seen: Seen,
     /// What endpoints see in place of the client's target.
     rewritten: Option<Uri>,
     keyed: Option<Uri>,
@@ -110,6 +112,7 @@ impl Order {
             route: context.route,
             hints: context.hints.clone(),
             request: Rc::clone(&context.request),
+            seen: context.seen,
             id: context.id,
             id_value: context.id_value.clone(),
             began: context.began,
@@ -337,11 +340,8 @@ fn tell_client(order: &Order, target: &mut upstream::Target<'_>) {
 
 /// What HTTP/2 is asked for by a client that takes trailers (RFC 9113 section 8.2.2).
 fn for_http2(order: &Order, target: &upstream::Target<'_>, headers: &mut HeaderMap) {
-    if target.is_http2() {
-        let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
-        if order.request.headers.get_all(TE).iter().any(trailers) {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
+    if target.is_http2() && order.seen.trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
@@ -355,7 +355,8 @@ fn receive(
     picked: Picked,
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
-    headers::for_client(&mut head.headers, &order.request);
+    let takes_trailers = order.seen.takes_trailers(order.request.version);
+    headers::for_client(&mut head.headers, takes_trailers);
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;

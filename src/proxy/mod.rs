@@ -32,6 +32,7 @@ mod path;
 mod reject;
 mod removed;
 mod respond;
+mod sift;
 mod static_files;
 mod trust;
 mod worker;
