@@ -9,6 +9,7 @@
 //! | `GET /api/config`  | the config in force, secrets redacted, and the last failed reload   |
 //! | `GET /api/upstreams` | endpoints with state, reason, weight, requests in flight          |
 //! | `POST /api/reload` | reads the config file again; 200, or 422 with what is wrong         |
+//! | `POST /api/purge`  | purges the cache, or says what that would reach; 200 with counts    |
 //!
 //! Runs on the control plane, on its own address, loopback by default. A connection carries one
 //! request and has one deadline, so that clients that hang cannot shut the others out for long.
@@ -16,6 +17,7 @@
 //! by a page in a browser.
 
 mod control;
+mod purge;
 mod views;
 
 use std::cell::Cell;
@@ -39,6 +41,8 @@ use crate::metrics::{self, Metrics};
 use crate::reload::{Apply, Reloader};
 use crate::snapshot::Live;
 
+use purge::Sweeper;
+
 /// Operators' connections at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
 /// For a whole connection: its request, and reading the answer.
@@ -51,6 +55,7 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 pub struct State<A> {
     metrics: Arc<Metrics>,
     reloader: Rc<Reloader<A>>,
+    sweeper: Rc<Sweeper>,
     ready: Cell<bool>,
 }
 
@@ -61,6 +66,7 @@ impl<A: Apply> State<A> {
         Self {
             metrics: Arc::clone(&live.metrics),
             reloader,
+            sweeper: Sweeper::new(&live.cache),
             ready: Cell::new(false),
         }
     }
@@ -102,7 +108,7 @@ pub async fn serve<A: Apply + 'static>(listener: std::net::TcpListener, state: R
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
                 let state = Rc::clone(&state);
-                async move { Ok::<_, Infallible>(answer(&state, &request).await) }
+                async move { Ok::<_, Infallible>(answer(&state, request).await) }
             });
             converse(stream, service).await;
             drop(place);
@@ -127,13 +133,13 @@ where
     }
 }
 
-async fn answer<A: Apply>(state: &State<A>, request: &Request<Incoming>) -> Reply {
+async fn answer<A: Apply>(state: &State<A>, request: Request<Incoming>) -> Reply {
     let path = request.uri().path();
     let allowed: &[Method] = match path {
         "/" | "/metrics" | "/livez" | "/readyz" | "/api/config" | "/api/upstreams" => {
             &[Method::GET, Method::HEAD]
         }
-        "/api/reload" => &[Method::POST],
+        "/api/reload" | "/api/purge" => &[Method::POST],
         _ => return text(StatusCode::NOT_FOUND, "there is nothing here; see GET /\n"),
     };
     if !allowed.contains(request.method()) {
@@ -162,7 +168,8 @@ async fn answer<A: Apply>(state: &State<A>, request: &Request<Incoming>) -> Repl
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "/api/config" => json(StatusCode::OK, &views::config(&state.reloader.state())),
         "/api/upstreams" => json(StatusCode::OK, &views::upstreams(&state.reloader.current())),
-        "/api/reload" => control::reload(state, request).await,
+        "/api/reload" => control::reload(state, &request).await,
+        "/api/purge" => purge::purge(state, request).await,
         _ => text(StatusCode::OK, views::INDEX),
     }
 }

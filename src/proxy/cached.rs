@@ -46,7 +46,10 @@ pub(super) async fn look_up(
     body: Inbound,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
-        return forward::straight(context, &Order::new(context, upstream), body).await;
+        let order = Order::new(context, upstream);
+        let mut answer = forward::straight(context, &order, body).await?;
+        cache::strip(answer.headers_mut());
+        return Ok(answer);
     }
     if context.request.method.is_safe() && !body.is_end_stream() {
         // Over HTTP/2 no field need say that a body follows.
@@ -106,6 +109,7 @@ pub(super) async fn look_up(
     context.cache = Some(CacheResult::Miss);
     let order = Order::new(context, upstream);
     let mut answer = forward::straight(context, &order, body).await?;
+    cache::strip(answer.headers_mut());
     alone.annotate(answer.headers_mut());
     Ok(answer)
 }
@@ -120,6 +124,7 @@ async fn pass_by(
     context.cache = Some(CacheResult::Bypass);
     let order = Order::new(context, upstream);
     let mut answer = forward::straight(context, &order, body).await?;
+    cache::strip(answer.headers_mut());
     why.annotate(answer.headers_mut());
     Ok(answer)
 }
@@ -252,6 +257,7 @@ async fn wait(
         }
         (Outcome::Released(refusal), Some(result)) => {
             let mut answer = result?;
+            cache::strip(answer.headers_mut());
             refusal.annotate(answer.headers_mut());
             Waited::Answer(answer)
         }

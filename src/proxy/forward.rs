@@ -37,11 +37,11 @@ use crate::wire::{ClientAddress, Peer};
 use super::context::{Context, Exchange, Hints};
 use super::edge;
 use super::headers;
-use super::normalize;
 use super::outbound::Stream;
 use super::reject::Reject;
 use super::trust::Client;
 use super::worker::{View, Worker};
+use super::writes::Write;
 
 /// Everything that sending a request takes, so that a fetch can outlive the client that caused it.
 #[derive(Debug, Clone)]
@@ -174,6 +174,7 @@ async fn attempts(
     let mut failed: Option<EndpointId> = None;
     let mut began = order.began;
     let mut picked = pick(order, upstream, None, began)?;
+    let mut write = Write::new(order, order.upstream);
     loop {
         exchange.attempts += 1;
         exchange.endpoint = Some(Arc::clone(picked.in_flight.endpoint()));
@@ -187,6 +188,9 @@ async fn attempts(
         let mut request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
         let mut target = upstream.target(picked.member);
         for_hop(order, &mut target, request.headers_mut());
+        if let Some(write) = &mut write {
+            write.is_sent();
+        }
         let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
         let error = match order
             .worker
@@ -202,7 +206,10 @@ async fn attempts(
                 picked.in_flight.endpoint().succeeded();
                 target.metrics.worker(order.worker.id).answered(took);
                 *sticky = cookie(order, upstream, &picked);
-                return Ok(receive(order, answer.response, picked));
+                if let Some(write) = write.take() {
+                    write.is_answered(answer.response.status(), answer.response.headers());
+                }
+                return Ok(receive(answer.response, picked));
             }
             Err(error) => error,
         };
@@ -216,6 +223,9 @@ async fn attempts(
             }
             _ => false,
         };
+        if let Some(write) = &mut write {
+            write.has_failed(error.unsent.is_some());
+        }
         if !again {
             return Err(Reject::Exchange(Box::new(error)));
         }
@@ -311,17 +321,12 @@ fn request(order: &Order, headers: HeaderMap, body: RequestBody) -> Request<Requ
 }
 
 /// The endpoint's answer, without what belongs to its hop.
-fn receive(
-    order: &Order,
-    response: Response<upstream::AnswerBody>,
-    picked: Picked,
-) -> Response<Stream> {
+fn receive(response: Response<upstream::AnswerBody>, picked: Picked) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
     headers::for_client(&mut head.headers);
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;
-    invalidate(order, head.status);
     Response::from_parts(
         head,
         Stream::Upstream {
@@ -329,24 +334,6 @@ fn receive(
             _in_flight: picked.in_flight,
         },
     )
-}
-
-/// A write that succeeded makes what is stored under its URL unusable (RFC 9111 section 4.4), before
-/// its writer can see the answer.
-fn invalidate(order: &Order, status: http::StatusCode) {
-    let request = &order.request;
-    if request.method.is_safe() || !(status.is_success() || status.is_redirection()) {
-        return;
-    }
-    let host = order.client.key_host(normalize::host(request));
-    let target = request
-        .uri
-        .path_and_query()
-        .map_or("*", |target| target.as_str());
-    let source = &order.view.snapshot.upstreams[order.upstream.0].name;
-    order
-        .worker
-        .invalidate(source, order.client.scheme(), &host, target);
 }
 
 /// What a failure says about its endpoint.

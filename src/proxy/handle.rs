@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 
 use crate::body::Inbound;
@@ -17,7 +17,7 @@ use super::normalize::{self, Hops};
 use super::outbound::{Outbound, Stream};
 use super::reject::Reject;
 use super::worker::Worker;
-use super::{cached, challenge, claims, cors, edge, own, respond, static_files, trust};
+use super::{cached, challenge, claims, cors, edge, own, purging, respond, static_files, trust};
 
 /// Takes one request from its head to its answer.
 pub(super) async fn handle(
@@ -87,6 +87,11 @@ async fn road(
             context.rewritten = Some(edge::rewrite(rule, &request, &found, table, rules)?);
         }
     }
+    if let Some(rule) = &route.cache
+        && purging::is_asked(&request)
+    {
+        return purging::purge(context, rule, host);
+    }
     match &route.target {
         Target::Redirect(rule) => return own::redirect(rule, &context.about()),
         Target::Respond(rule) => return Ok(own::fixed(rule)),
@@ -102,12 +107,12 @@ async fn road(
 }
 
 /// The route of a request. A preflight asks on behalf of another method: where that one's route
-/// answers preflights, it is the route.
+/// answers preflights, it is the route. `PURGE` is for the route that stores what is purged.
 fn find(context: &mut Context, host: &str) -> Result<router::Found, Reject> {
     let request = Rc::clone(&context.request);
     let view = Rc::clone(&context.view);
     let snapshot = &view.snapshot;
-    let find = |method: &http::Method| {
+    let find = |method: &Method| {
         snapshot.table.find(&router::Request {
             method,
             host,
@@ -122,7 +127,15 @@ fn find(context: &mut Context, host: &str) -> Result<router::Found, Reject> {
             let edge = &snapshot.routes[found.route.0].edge;
             edge.as_ref().is_some_and(|edge| edge.cors.is_some())
         });
-    let found = preflight.or_else(|| find(&request.method));
+    let purge = purging::is_asked(&request)
+        .then(|| find(&Method::GET))
+        .flatten()
+        .filter(|found| {
+            let rule = &snapshot.routes[found.route.0].cache;
+            rule.as_ref().is_some_and(|rule| rule.purgers.is_some())
+        });
+    let found = preflight.or(purge);
+    let found = found.or_else(|| find(&request.method));
     let found = found.ok_or(Reject::NoRoute)?;
     context.enter(found.route);
     Ok(found)

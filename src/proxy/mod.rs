@@ -29,11 +29,14 @@ mod normalize;
 mod outbound;
 mod own;
 mod path;
+mod purging;
 mod reject;
 mod respond;
 mod static_files;
 mod trust;
+pub mod url;
 mod worker;
+mod writes;
 
 pub use outbound::Outbound;
 pub use worker::{View, Worker};
