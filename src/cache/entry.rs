@@ -37,6 +37,8 @@ pub(super) struct Entry {
     pub(super) head: Head,
     pub(super) body: HitBody,
     pub(super) age: Ageing,
+    /// Its `Date`: of several answers that would do, the latest is served (RFC 9111 section 4.1).
+    pub(super) dated: SystemTime,
     pub(super) vary: Vary,
     pub(super) generation: Generation,
     pub(super) tags: Tags,

@@ -8,6 +8,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -183,6 +184,7 @@ impl Filler {
             head,
             body,
             age: self.plan.age,
+            dated: self.plan.dated,
             vary: self.plan.vary.clone(),
             generation: flight.generation,
             tags: std::mem::take(&mut self.plan.tags),
@@ -214,6 +216,7 @@ pub(super) struct Plan {
     pub(super) vary: Vary,
     pub(super) tags: Tags,
     pub(super) age: Ageing,
+    pub(super) dated: SystemTime,
     pub(super) head_charge: usize,
     pub(super) own: Reservation,
     /// Reserved ahead for a body of known length.

@@ -76,11 +76,9 @@ impl Store {
             let kept =
                 kept.filter(|other| other.vary != entry.vary && other.is_left(generations, url));
             let variants = std::iter::once(entry).chain(kept).take(MAX_VARIANTS);
-            Op::Put(Slot::new(
-                variants.map(Arc::clone).collect(),
-                None,
-                reservation,
-            ))
+            let mut variants: Vec<_> = variants.map(Arc::clone).collect();
+            variants.sort_by_key(|entry| std::cmp::Reverse(entry.dated));
+            Op::Put(Slot::new(variants.into(), None, reservation))
         });
         is_stored
     }
@@ -143,7 +141,7 @@ impl Store {
     }
 }
 
-/// What is known of one key. Newest variant first.
+/// What is known of one key. The variant of the latest date first.
 #[derive(Debug)]
 pub(super) struct Slot {
     variants: Box<[Arc<Entry>]>,

@@ -1013,8 +1013,8 @@ fn one_fetch_serves_all_that_ask_on_two_workers() {
 fn a_windowed_body_reaches_readers_on_both_workers_whole() {
     let cache = cache_of(4 << 20, 100_000);
     let leading = permit(get(&cache, "/p"));
-    let readers = [0, 1].map(|_| parking_lot::Mutex::new(vec![leading.waiter(), leading.waiter()]));
-    let leading = parking_lot::Mutex::new(Some(leading));
+    let readers = [0, 1].map(|_| Mutex::new(vec![leading.waiter(), leading.waiter()]));
+    let leading = Mutex::new(Some(leading));
     on_two_workers(|worker| {
         let mine = std::mem::take(&mut *readers[worker].lock());
         let permit = (worker == 0).then(|| leading.lock().take()).flatten();

@@ -54,7 +54,7 @@ pub(super) struct Order {
     /// What endpoints see in place of the client's target.
     rewritten: Option<Uri>,
     /// The route that the request took.
-    route: Option<RouteId>,
+    pub(super) route: Option<RouteId>,
     /// Takes informational answers.
     pub(super) hints: Hints,
     pub(super) id: Uuid,

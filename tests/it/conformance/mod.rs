@@ -5,3 +5,4 @@
 
 mod rfc5861;
 mod rfc9111_freshness;
+mod rfc9111_validation;
