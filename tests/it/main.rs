@@ -37,6 +37,7 @@ mod limits_body;
 mod pool;
 mod proxy_protocol;
 mod proxying;
+mod purging;
 mod reloading;
 mod routing;
 mod sharding;

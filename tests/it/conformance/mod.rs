@@ -5,4 +5,6 @@
 
 mod rfc5861;
 mod rfc9111_freshness;
+mod rfc9111_invalidation;
 mod rfc9111_validation;
+mod rfc9875;
