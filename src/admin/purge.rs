@@ -5,6 +5,7 @@
 //! thread of its own, one walk for all who wait. URLs are read by `proxy::url`, in the form of requests.
 //! Invariant: nothing but what was named is purged: what cannot be read purges nothing.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -69,13 +70,18 @@ pub(super) async fn purge<A: Apply>(state: &State<A>, request: Request<Incoming>
         }
     };
     let (soft, dry_run) = (asked.soft, asked.dry_run);
-    let rules = state.reloader.current().config.paths;
+    let snapshot = state.reloader.current();
+    let rules = snapshot.config.paths;
     let named = match Named::read(asked, rules) {
         Ok(named) => named,
         Err(detail) => return refused(StatusCode::BAD_REQUEST, &detail),
     };
     let cache = &state.sweeper.cache;
-    let selectors = named.selectors();
+    let forms: Vec<_> = match &named {
+        Named::Url(url) => snapshot.stored_forms(&url.target).collect(),
+        _ => Vec::new(),
+    };
+    let selectors = named.selectors(&forms);
     let selection = cache.select(&selectors);
     if dry_run {
         let count = state.sweeper.sweep(selection, None).await;
@@ -180,13 +186,17 @@ impl Named {
         Ok(Self::Tags(tags))
     }
 
-    fn selectors(&self) -> Vec<Selector<'_>> {
+    /// `forms` are those under which a URL may be stored.
+    fn selectors<'a>(&'a self, forms: &'a [Cow<'_, str>]) -> Vec<Selector<'a>> {
         match self {
-            Self::Url(url) => vec![Selector::Url {
-                scheme: url.scheme,
-                host: &url.host,
-                target: &url.target,
-            }],
+            Self::Url(url) => forms
+                .iter()
+                .map(|target| Selector::Url {
+                    scheme: url.scheme,
+                    host: &url.host,
+                    target,
+                })
+                .collect(),
             Self::Prefix(url) => vec![Selector::Prefix {
                 scheme: url.scheme,
                 host: &url.host,

@@ -22,6 +22,7 @@ mod budget;
 mod conditional;
 mod control;
 mod cookies;
+mod device;
 mod entry;
 mod fill;
 mod flight;
@@ -175,6 +176,7 @@ impl Cache {
             request.host,
             request.path_and_query,
         );
+        key::extend(scratch, &rule.key, request.headers);
         let slot = self.store.find(scratch);
         let url = scratch.get(..url_len).unwrap_or_default();
         let mut found = Found {
@@ -253,6 +255,7 @@ impl Cache {
             request.host,
             request.path_and_query,
         );
+        key::extend(scratch, &rule.key, request.headers);
         let key = Key {
             bytes: scratch,
             url_len,

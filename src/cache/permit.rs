@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::DATE;
+use http::header::{DATE, HeaderValue};
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::config::model::CacheRule;
 use super::Cache;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
+use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
@@ -141,6 +142,10 @@ impl Permit {
     /// the stale answer come, if there is one.
     pub fn prepare(&self, headers: &mut HeaderMap) {
         conditional::prepare(headers, heads(&self.candidates));
+        if self.rule.key.device {
+            let class = HeaderValue::from_static(device::class(&self.request));
+            headers.insert(X_DEVICE_CLASS, class);
+        }
     }
 
     /// Why the request goes to the origin.

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -55,6 +55,7 @@ pub(super) async fn look_up(
         // Over HTTP/2 no field need say that a body follows.
         return pass_by(context, rule, host, upstream, body, Bypass::RequestBody).await;
     }
+    leave_out(context, rule);
     let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
     if context.peer.tls.as_deref().is_some_and(shows_who) {
         // A certificate says who asks, as `Authorization` does.
@@ -116,6 +117,24 @@ pub(super) async fn look_up(
     Ok(answer)
 }
 
+/// Takes out of the query what the route does not tell answers apart by: the endpoint does not see it
+/// either, so that no answer depends on it.
+fn leave_out(context: &mut Context, rule: &CacheRule) {
+    let without = |uri: &Uri| {
+        let left = rule.key.query.apply(uri.query()?)?;
+        let target = match left.as_str() {
+            "" => uri.path().to_owned(),
+            query => format!("{}?{query}", uri.path()),
+        };
+        target.parse::<Uri>().ok()
+    };
+    context.keyed = without(&context.request.uri);
+    let sent = context.rewritten.as_ref().unwrap_or(&context.request.uri);
+    if let Some(rewritten) = without(sent) {
+        context.rewritten = Some(rewritten);
+    }
+}
+
 /// Sends a request past the cache, and says why.
 async fn pass_by(
     context: &mut Context,
@@ -154,7 +173,8 @@ fn asking<T>(
 ) -> T {
     let worker = &context.worker;
     let host = context.client.key_host(host);
-    let target = context.request.uri.path_and_query();
+    let target = context.keyed.as_ref().unwrap_or(&context.request.uri);
+    let target = target.path_and_query();
     let pool = &context.view.snapshot.upstreams[upstream.0].pool;
     let request = cache::Request {
         source: &source(context, upstream),

@@ -52,13 +52,15 @@ pub(super) fn purge(
     let (scheme, host) = (context.client.scheme(), context.client.key_host(host));
     let target = request.uri.path_and_query();
     let target = target.map_or("/", |target| target.as_str());
-    let url = Selector::Url {
-        scheme,
-        host: &host,
-        target,
-    };
-    // Only prefixes can be too many.
-    context.worker.cache.purge(&url, strength).ok();
+    for target in context.view.snapshot.stored_forms(target) {
+        let url = Selector::Url {
+            scheme,
+            host: &host,
+            target: &target,
+        };
+        // Only prefixes can be too many.
+        context.worker.cache.purge(&url, strength).ok();
+    }
     let counted = match strength {
         Strength::Hard => PurgeStrength::Hard,
         Strength::Soft => PurgeStrength::Soft,

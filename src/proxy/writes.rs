@@ -74,7 +74,10 @@ impl<'a> Write<'a> {
         let rules = order.view.snapshot.config.paths;
         for name in [LOCATION, CONTENT_LOCATION] {
             for value in headers.get_all(name) {
-                if let Some(target) = url::resolve(value.as_bytes(), &base, rules) {
+                let Some(target) = url::resolve(value.as_bytes(), &base, rules) else {
+                    continue;
+                };
+                for target in order.view.snapshot.stored_forms(&target) {
                     let changed = Selector::Url {
                         scheme,
                         host: &host,
@@ -100,9 +103,11 @@ impl Drop for Write<'_> {
             .uri
             .path_and_query()
             .map_or("*", |target| target.as_str());
-        let source = &order.view.snapshot.upstreams[self.upstream.0].name;
-        order
-            .worker
-            .invalidate(source, order.client.scheme(), &host, target);
+        let snapshot = &order.view.snapshot;
+        let source = &snapshot.upstreams[self.upstream.0].name;
+        let scheme = order.client.scheme();
+        for target in snapshot.stored_forms(target) {
+            order.worker.invalidate(source, scheme, &host, &target);
+        }
     }
 }

@@ -135,6 +135,21 @@ async fn all_variants_of_a_url_go_and_are_counted() {
 }
 
 #[tokio::test]
+async fn what_is_stored_without_some_parameters_is_purged_by_any_of_its_urls() {
+    let origin = origin().await;
+    let rule = "purge: [127.0.0.1], key: { query: { drop: [\"utm_*\"] } }";
+    let gate = Timed::caching(&origin, rule).await;
+    gate.get("/p?utm_a=1").await.expect(200);
+    assert!(gate.get("/p?utm_b=1").await.is_hit());
+    let url = json!({ "url": "http://shop.test/p?utm_c=1" });
+    assert_eq!(purge(&gate, url).await, 1);
+    assert!(!gate.get("/p").await.is_hit());
+    let method = Request::new("PURGE", "/p?utm_d=1");
+    gate.send(&method).await.expect(200);
+    assert!(!gate.get("/p").await.is_hit());
+}
+
+#[tokio::test]
 async fn a_soft_purge_leaves_an_answer_that_is_asked_about_and_served_while_the_origin_fails() {
     let mut origin = Origin::start("o")
         .await

@@ -38,6 +38,61 @@ pub struct CacheRule {
     pub ignored_cookies: Vec<Arc<str>>,
     /// Who may purge by the method `PURGE`. Default: nobody.
     pub purgers: Option<Purgers>,
+    /// What tells stored answers apart besides scheme, host, path and query.
+    pub key: KeyRule,
+}
+
+/// What requests are told apart by, besides what answers nominate in `Vary`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyRule {
+    /// Parameters of the query; what is not in the key is not passed on either. Default: all of them.
+    pub query: QueryRule,
+    /// Header fields by name.
+    pub headers: Vec<http::HeaderName>,
+    /// Cookies by name; they name no user then.
+    pub cookies: Vec<Arc<str>>,
+    /// The class of the client's device: desktop, mobile or tablet. Endpoints are told it in
+    /// `X-Device-Class`.
+    pub device: bool,
+}
+
+/// Which parameters of a query count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueryRule {
+    /// These alone; a `*` at the end stands for any rest. `None`: all.
+    pub keep: Option<Vec<Arc<str>>>,
+    /// All but these.
+    pub drop: Vec<Arc<str>>,
+    /// Whether their order means nothing.
+    pub sort: bool,
+}
+
+impl QueryRule {
+    /// The query as this rule leaves it, if that is another.
+    #[must_use]
+    pub fn apply(&self, query: &str) -> Option<String> {
+        if *self == Self::default() {
+            return None;
+        }
+        let counts = |pair: &&str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            let kept = self.keep.as_ref().is_none_or(|names| is_among(name, names));
+            kept && !is_among(name, &self.drop)
+        };
+        let mut pairs: Vec<&str> = query.split('&').filter(counts).collect();
+        if self.sort {
+            // Of one parameter that stands twice, the order may mean something.
+            pairs.sort_by_key(|pair| pair.split('=').next().unwrap_or_default());
+        }
+        Some(pairs.join("&")).filter(|left| left != query)
+    }
+}
+
+fn is_among(name: &str, names: &[Arc<str>]) -> bool {
+    names.iter().any(|one| match one.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => *name == **one,
+    })
 }
 
 /// Clients that may purge.
@@ -72,6 +127,7 @@ impl Default for CacheRule {
             set_cookies: SetCookies::Refuse,
             ignored_cookies: Vec::new(),
             purgers: None,
+            key: KeyRule::default(),
         }
     }
 }
@@ -91,12 +147,10 @@ impl CacheRule {
     /// Whether a cookie of this name is known to name no user.
     #[must_use]
     pub fn ignores_cookie(&self, name: &[u8]) -> bool {
-        self.ignored_cookies
-            .iter()
-            .any(|ignored| match ignored.strip_suffix('*') {
-                Some(beginning) => name.starts_with(beginning.as_bytes()),
-                None => name == ignored.as_bytes(),
-            })
+        std::str::from_utf8(name).is_ok_and(|name| {
+            is_among(name, &self.ignored_cookies)
+                || self.key.cookies.iter().any(|one| **one == *name)
+        })
     }
 }
 
@@ -116,4 +170,46 @@ pub enum SetCookies {
     Refuse,
     /// It is stored without; only the client that fetched it gets the cookie.
     Strip,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<Arc<str>> {
+        list.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    #[test]
+    fn a_query_is_left_as_it_is_without_a_rule() {
+        assert_eq!(QueryRule::default().apply("b=1&a=2&utm_x=3"), None);
+    }
+
+    #[test]
+    fn parameters_are_dropped_kept_and_sorted_by_name() {
+        let apply = |keep: Option<&[&str]>, drop: &[&str], sort, query: &str| {
+            let rule = QueryRule {
+                keep: keep.map(names),
+                drop: names(drop),
+                sort,
+            };
+            rule.apply(query)
+                .unwrap_or_else(|| format!("{query} (same)"))
+        };
+        assert_eq!(
+            apply(None, &["utm_*", "gclid"], false, "b=1&utm_a=2&a=3&gclid"),
+            "b=1&a=3"
+        );
+        assert_eq!(
+            apply(Some(&["a", "b"]), &[], false, "b=1&c=2&a=3&ab=4"),
+            "b=1&a=3"
+        );
+        assert_eq!(
+            apply(Some(&["a*"]), &["ab"], false, "a=1&ab=2&ac=3"),
+            "a=1&ac=3"
+        );
+        assert_eq!(apply(None, &[], true, "b=1&a=2&a=1"), "a=2&a=1&b=1");
+        assert_eq!(apply(None, &["x"], true, "a=2&b"), "a=2&b (same)");
+        assert_eq!(apply(None, &["x"], false, "x=1"), "");
+    }
 }

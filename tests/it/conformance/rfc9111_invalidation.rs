@@ -181,6 +181,35 @@ async fn s4_4_a_write_on_a_route_that_does_not_cache_counts() {
 }
 
 #[tokio::test]
+async fn s4_4_what_is_stored_without_some_parameters_goes_by_any_of_its_urls() {
+    let origin = origin(201, &[("location", "/q?b=2&a=1&utm_x=9")]).await;
+    let config = Config::new()
+        .upstream("shop", &[&origin], "")
+        .route(
+            "writes",
+            "path_prefix: /, methods: [POST]",
+            "upstream: shop",
+        )
+        .route(
+            "reads",
+            "path_prefix: /",
+            "upstream: shop, cache: { key: { query: { drop: [\"utm_*\"], sort: true } } }",
+        );
+    let gate = Timed::start(config).await;
+    for (read, write) in [
+        ("/p?utm_a=1", "/p?utm_b=2"),
+        ("/p", "/p?utm_b=2"),
+        ("/p?a=1&b=2", "/p?utm_a&b=2&a=1"),
+        ("/q?a=1&b=2", "/else"),
+    ] {
+        gate.get(read).await.expect(200);
+        assert!(gate.get(read).await.is_hit());
+        gate.send(&Request::post(write, "x")).await.expect(201);
+        assert!(!gate.get(read).await.is_hit(), "{read} by {write}");
+    }
+}
+
+#[tokio::test]
 async fn s4_4_a_writer_sees_its_answer_after_every_worker_has_lost_what_was_changed() {
     let version = Arc::new(AtomicUsize::new(0));
     let written = Arc::clone(&version);
