@@ -198,6 +198,12 @@ fn purging(criterion: &mut Criterion) {
     criterion.bench_function("look-up, one of 100,000 tagged", |bencher| {
         bencher.iter(|| look_up(path()));
     });
+    cache
+        .purge(&cache::Selector::Tag("other"), cache::Strength::Hard)
+        .unwrap();
+    criterion.bench_function("the same after a purge of another tag", |bencher| {
+        bencher.iter(|| look_up(path()));
+    });
     criterion.bench_function("soft purge of a tag of 100,000", |bencher| {
         bencher.iter(|| cache.purge(&tag, cache::Strength::Soft));
     });

@@ -41,7 +41,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "snapshot",
         &[
             "config", "net", "metrics", "router", "cache", "shard", "balancer", "health",
-            "upstream",
+            "upstream", "clock",
         ],
     ),
     (
