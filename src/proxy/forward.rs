@@ -207,7 +207,7 @@ async fn attempts(
                 target.metrics.worker(order.worker.id).answered(took);
                 *sticky = cookie(order, upstream, &picked);
                 if let Some(write) = write.take() {
-                    write.is_answered(answer.response.status(), answer.response.headers());
+                    write.answered(answer.response.status(), answer.response.headers());
                 }
                 return Ok(receive(answer.response, picked));
             }
