@@ -63,7 +63,7 @@ use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
 
-pub use entry::{Failure, Hit, HitBody, strip};
+pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use permit::{Permit, Revalidated, Started};
