@@ -101,10 +101,7 @@ pub(super) async fn look_up(
     first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
-        let order = Order::new(context, upstream);
-        let mut answer = forward::straight(context, &order, body).await?;
-        cache::strip(answer.headers_mut());
-        return Ok(answer);
+        return straight(context, upstream, body).await;
     }
     let beyond = match passes_by(context, &body) {
         Ok(beyond) => beyond,
@@ -175,10 +172,20 @@ pub(super) async fn look_up(
         }
     }
     context.cache = Some(CacheResult::Miss);
+    let mut answer = straight(context, upstream, body).await?;
+    alone.annotate(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Sends a request for its client alone.
+async fn straight(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+) -> Result<Response<Stream>, Reject> {
     let order = Order::new(context, upstream);
     let mut answer = forward::straight(context, &order, body).await?;
     cache::strip(answer.headers_mut());
-    alone.annotate(answer.headers_mut());
     Ok(answer)
 }
 

@@ -229,9 +229,7 @@ async fn attempts(
             },
             body: body.take().unwrap_or(RequestBody::Empty),
         };
-        if let Some(write) = &mut write {
-            write.is_sent();
-        }
+        write.is_sent();
         let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
         let error = match order
             .worker
@@ -247,9 +245,7 @@ async fn attempts(
                 picked.in_flight.endpoint().succeeded();
                 target.metrics.worker(order.worker.id).answered(took);
                 *sticky = cookie(order, upstream, &picked);
-                if let Some(write) = write.take() {
-                    write.answered(answer.response.status(), answer.response.headers());
-                }
+                write.answered(answer.response.status(), answer.response.headers());
                 return Ok(receive(order, answer.response, picked));
             }
             Err(error) => error,
@@ -264,9 +260,7 @@ async fn attempts(
             }
             _ => false,
         };
-        if let Some(write) = &mut write {
-            write.has_failed(error.unsent.is_some());
-        }
+        write.has_failed(error.unsent.is_some());
         if !again {
             return Err(Reject::Exchange(Box::new(error)));
         }
