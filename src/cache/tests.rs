@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::*;

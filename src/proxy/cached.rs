@@ -104,7 +104,7 @@ pub(super) async fn look_up(
     first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
-        return forward::straight(context, &Order::new(context, upstream), body).await;
+        return straight(context, upstream, body).await;
     }
     let beyond = match passes_by(context, &body) {
         Ok(beyond) => beyond,
@@ -139,7 +139,7 @@ pub(super) async fn look_up(
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => {
                 let requested = context.worker.cache.clock().now();
-                let mut answer = past_it(context, upstream, body, why).await?;
+                let mut answer = go_past(context, upstream, body, why).await?;
                 if context.request.method == Method::HEAD {
                     asking(context, host, upstream, &beyond, |request, scratch| {
                         let (status, headers) = (answer.status(), answer.headers());
@@ -147,7 +147,7 @@ pub(super) async fn look_up(
                         cache.observe_head(rule, request, requested, status, headers, scratch);
                     });
                 }
-                why.annotate(answer.headers_mut());
+                label(&mut answer, why);
                 return Ok(answer);
             }
             Lookup::Wait(waiter) => (waiter, None),
@@ -175,9 +175,20 @@ pub(super) async fn look_up(
         }
     }
     context.cache = Some(CacheResult::Miss);
+    let mut answer = straight(context, upstream, body).await?;
+    alone.annotate(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Sends a request for its client alone.
+async fn straight(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+) -> Result<Response<Stream>, Reject> {
     let order = Order::new(context, upstream);
     let mut answer = forward::straight(context, &order, body).await?;
-    alone.annotate(answer.headers_mut());
+    cache::strip(answer.headers_mut());
     Ok(answer)
 }
 
@@ -206,13 +217,13 @@ async fn pass_by(
     body: Inbound,
     why: Bypass,
 ) -> Result<Response<Stream>, Reject> {
-    let mut answer = past_it(context, upstream, body, why).await?;
-    why.annotate(answer.headers_mut());
+    let mut answer = go_past(context, upstream, body, why).await?;
+    label(&mut answer, why);
     Ok(answer)
 }
 
-/// The same, as the endpoint answers it.
-async fn past_it(
+/// Sends a request past the cache. The answer is what the endpoint has said.
+async fn go_past(
     context: &mut Context,
     upstream: UpstreamId,
     body: Inbound,
@@ -225,6 +236,12 @@ async fn past_it(
     }
     let order = Order::new(context, upstream);
     forward::straight(context, &order, body).await
+}
+
+/// Makes an answer from past the cache into the client's.
+fn label(answer: &mut Response<Stream>, why: Bypass) {
+    cache::strip(answer.headers_mut());
+    why.annotate(answer.headers_mut());
 }
 
 /// Shows the cache a request as it sees it, and lends it a buffer.
@@ -367,6 +384,7 @@ async fn wait(
         }
         (Outcome::Released(refusal), Some(result)) => {
             let mut answer = result?;
+            cache::strip(answer.headers_mut());
             refusal.annotate(answer.headers_mut());
             Waited::Answer(answer)
         }

@@ -340,6 +340,7 @@ pub(crate) struct CacheRule {
     pub(crate) request_directives: Text,
     pub(crate) set_cookie: Text,
     pub(crate) ignore_cookies: List<String>,
+    pub(crate) purge: List<String>,
     pub(crate) key: Lenient<KeyRule>,
 }
 

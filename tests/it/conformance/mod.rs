@@ -6,4 +6,6 @@
 mod keys;
 mod rfc5861;
 mod rfc9111_freshness;
+mod rfc9111_invalidation;
 mod rfc9111_validation;
+mod rfc9875;
