@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
 use crate::config::model::CacheRule;
+use crate::range;
 
 use super::Cache;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
@@ -142,6 +143,11 @@ impl Permit {
             headers,
             self.stale.as_ref().map(|entry| &entry.head.headers),
         );
+    }
+
+    /// Whether the client asked for a part, which a fetch does not.
+    pub fn is_ranged(&self) -> bool {
+        range::is_asked(&self.request)
     }
 
     /// Why the request goes to the origin.
@@ -306,6 +312,7 @@ impl Permit {
         let entry = Entry {
             head,
             body: stored.body.clone(),
+            parts: None,
             age: Ageing::new(times.received, freshness),
             dated: date_of(merged, DATE).unwrap_or(times.wall),
             vary,

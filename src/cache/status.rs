@@ -11,7 +11,7 @@ use http::header::{AGE, CACHE_STATUS, HeaderMap, HeaderValue};
 pub enum Bypass {
     /// Neither `GET` nor `HEAD`, or a `HEAD` with nothing stored that answers it.
     Method,
-    /// `Range`: partial answers are not stored.
+    /// `Range`, on a route that passes ranges on, and what came is not one part.
     Range,
     /// `If-Match` or `If-Unmodified-Since`: for the origin alone to judge (RFC 9111 section 4.3.2).
     Precondition,
@@ -80,6 +80,8 @@ pub enum Forward {
     Stale,
     /// What is stored is fresh, but the request asked for better.
     Request,
+    /// Parts are stored, and not all that are wanted.
+    Partial,
 }
 
 impl Forward {
@@ -90,7 +92,14 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
             Self::Request => "request",
+            Self::Partial => "partial",
         }
+    }
+
+    /// Adds our `Cache-Status` member to a part that goes to its client alone.
+    pub(super) fn annotate(self, headers: &mut HeaderMap, is_stored: bool) {
+        let stored = if is_stored { "; stored" } else { "" };
+        append(headers, &["headgate; fwd=", self.as_str(), stored]);
     }
 }
 
@@ -117,6 +126,8 @@ pub enum Uncacheable {
     Vary,
     /// Never fresh and without a validator, or fresh for nobody but the one who asked.
     NotReusable,
+    /// A part without a strong validator, or to a client that was not told all.
+    Partial,
     /// Larger than `cache.max_object`.
     TooLarge,
     /// No room within `cache.memory`.
@@ -136,6 +147,7 @@ impl Uncacheable {
             Self::Tags => "tags",
             Self::Vary => "vary",
             Self::NotReusable => "not-reusable",
+            Self::Partial => "partial",
             Self::TooLarge => "too-large",
             Self::Memory => "memory",
         }

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use crate::balancer::sticky::Sticky;
 use crate::body::Inbound;
 use crate::cache::{
-    self, Bypass, Failure, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated,
-    Started, Uncacheable, Waiter,
+    self, Bypass, Failure, Forward, HitBody, Lookup, Outcome, PartPermit, Permit, Refusal,
+    Revalidated, Started, Uncacheable, Waiter,
 };
 use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
@@ -27,7 +27,7 @@ use crate::wire;
 
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
-use super::outbound::Stream;
+use super::outbound::{Part, Stream};
 use super::reject::Reject;
 
 /// How often a request looks up, while the fetches that it waits for fail or are for others.
@@ -36,6 +36,9 @@ const ROUNDS: usize = 3;
 const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
+
+/// Bytes of an answer that are sent whole to a client that asked for a part, rather than asking again.
+const SPARED: u64 = 64 * 1024;
 
 /// Answers from the cache, or fetches for it.
 pub(super) async fn look_up(
@@ -78,6 +81,7 @@ pub(super) async fn look_up(
                 return Ok(hit_answer(context, hit, CacheResult::Stale, now));
             }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
+            Lookup::Part(permit) => return part(context, upstream, permit).await,
             Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
             Lookup::Wait(waiter) => (waiter, None),
             Lookup::Fill(permit) => {
@@ -122,6 +126,25 @@ async fn pass_by(
     let mut answer = forward::straight(context, &order, body).await?;
     why.annotate(answer.headers_mut());
     Ok(answer)
+}
+
+/// Sends a range on, and keeps what comes.
+async fn part(
+    context: &mut Context,
+    upstream: UpstreamId,
+    permit: PartPermit,
+) -> Result<Response<Stream>, Reject> {
+    context.cache = Some(CacheResult::Miss);
+    let order = Order::new(context, upstream);
+    let sent = forward::send(&order, |head| permit.prepare(head), RequestBody::Empty).await;
+    context.exchange = sent.exchange;
+    context.sticky = sent.sticky;
+    let (mut head, source) = sent.result?.into_parts();
+    let stream = match permit.start(head.status, &mut head.headers) {
+        Some(partial) => Stream::Part(Box::new(Part { source, partial })),
+        None => source,
+    };
+    Ok(Response::from_parts(head, stream))
 }
 
 fn find(
@@ -179,7 +202,7 @@ fn hit_answer(
     let stream = match body {
         HitBody::Empty => Stream::Empty,
         HitBody::One(bytes) => Stream::Whole(bytes),
-        body @ HitBody::Segments(_) => Stream::Shared(body.into()),
+        body @ (HitBody::Segments(_) | HitBody::Parts(_)) => Stream::Shared(body.into()),
     };
     response(status, headers, stream)
 }
@@ -319,8 +342,13 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
 /// Moves an answer into the flight, or hands it to the client that caused the fetch.
 async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
     let length = answer.body().length();
+    // Whoever wants a part of something large asks for it again, and gets no more than that.
+    let is_asked_again = answer.status() == StatusCode::OK
+        && permit.is_ranged()
+        && length.is_none_or(|length| length > SPARED);
     match permit.start(answer.status(), answer.headers(), length) {
         Started::FellBack => own.borrow_mut().fell_back = true,
+        Started::Uncacheable(_) if is_asked_again => {}
         // Nobody looks before this task yields.
         Started::Uncacheable(_) => own.borrow_mut().result = Some(Ok(answer)),
         Started::Filling(mut filler) => {

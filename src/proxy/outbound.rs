@@ -37,10 +37,74 @@ pub(super) enum Stream {
     },
     /// From the store in pieces, or from a fetch that others may read too.
     Shared(cache::Reader),
+    /// From an endpoint between what is stored, and stored on its way.
+    Part(Box<Part>),
     /// From a disk.
     File(Box<Sending>),
     /// Compressed on its way.
     Encoded(Box<Encoded>),
+}
+
+/// A part that is missing in the store, and what is there before and after it.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) source: Stream,
+    pub(super) partial: cache::Partial,
+}
+
+impl Part {
+    fn is_end(&self) -> bool {
+        let cache::Partial {
+            before,
+            filler: _,
+            after,
+        } = &self.partial;
+        before.is_end_stream() && self.source.is_end() && after.is_end_stream()
+    }
+
+    fn length(&self) -> Option<u64> {
+        let stored = [&self.partial.before, &self.partial.after];
+        let stored = stored.map(|reader| reader.size_hint().exact());
+        Some(stored[0]? + self.source.length()? + stored[1]?)
+    }
+
+    fn poll(&mut self, task: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let cache::Partial {
+            before,
+            filler,
+            after,
+        } = &mut self.partial;
+        if !before.is_end_stream() {
+            return read(before, task);
+        }
+        match self.source.poll(task) {
+            Poll::Ready(None) => {
+                // Its connection is free, and it is not asked twice.
+                self.source = Stream::Empty;
+                if after.is_end_stream() {
+                    Poll::Ready(None)
+                } else {
+                    read(after, task)
+                }
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(chunk) = frame.data_ref() {
+                    filler.push(chunk);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            polled => polled,
+        }
+    }
+}
+
+fn read(
+    reader: &mut cache::Reader,
+    task: &mut Task<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    Pin::new(reader)
+        .poll_frame(task)
+        .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into()))
 }
 
 /// A body that is compressed, and what it is made of.
@@ -77,6 +141,7 @@ impl Stream {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Upstream { body, .. } => body.is_end_stream(),
             Self::Shared(reader) => reader.is_end_stream(),
+            Self::Part(part) => part.is_end(),
             Self::File(sending) => sending.left() == 0,
             Self::Encoded(encoded) => encoded.encoder.is_end(),
         }
@@ -93,6 +158,9 @@ impl Stream {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Upstream { body, .. } => body.size_hint(),
             Self::Shared(reader) => reader.size_hint(),
+            Self::Part(part) => part
+                .length()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::File(sending) => SizeHint::with_exact(sending.left()),
             Self::Encoded(_) => SizeHint::default(),
         }
@@ -116,9 +184,8 @@ impl Stream {
                 };
                 (reason, error.into())
             }),
-            Self::Shared(reader) => Pin::new(reader)
-                .poll_frame(task)
-                .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into())),
+            Self::Shared(reader) => read(reader, task),
+            Self::Part(part) => part.poll(task),
             Self::File(sending) => sending.poll(task).map_ok(Frame::data),
             Self::Encoded(encoded) => {
                 let Encoded { source, encoder } = &mut **encoded;

@@ -7,7 +7,7 @@ use super::Cx;
 use super::fields::Fault;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{CacheRule, SetCookies, StatusPattern};
+use crate::config::model::{CacheRule, Ranges, SetCookies, StatusPattern};
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::units::parse_duration;
 
@@ -25,6 +25,7 @@ impl Cx<'_> {
             request_directives,
             set_cookie,
             ignore_cookies,
+            ranges,
         } = raw;
         let bounds = Duration::ZERO..=MAX_TTL;
         let defaults = CacheRule::default();
@@ -34,6 +35,7 @@ impl Cx<'_> {
         };
         let obeys = [("obey", true), ("ignore", false)];
         let cookies = [("refuse", SetCookies::Refuse), ("strip", SetCookies::Strip)];
+        let fetched = [("fetch", Ranges::Fetch), ("pass", Ranges::Pass)];
         CacheRule {
             default_ttl: self.duration(at, "default_ttl", &default_ttl, &bounds),
             heuristic,
@@ -54,6 +56,9 @@ impl Cx<'_> {
                 .choice(at, "set_cookie", &set_cookie, &cookies)
                 .unwrap_or(defaults.set_cookies),
             ignored_cookies: self.cookie_names(ignore_cookies, at.field("ignore_cookies")),
+            ranges: self
+                .choice(at, "ranges", &ranges, &fetched)
+                .unwrap_or(defaults.ranges),
         }
     }
 

@@ -33,6 +33,8 @@ pub struct CacheRule {
     /// Cookies that name no user; a `*` at the end stands for any rest. An answer to a request with
     /// another one is kept only when it says that it is for all. Default: none.
     pub ignored_cookies: Vec<Arc<str>>,
+    /// What is fetched for a request with `Range` that nothing stored answers. Default: the whole.
+    pub ranges: Ranges,
 }
 
 impl Default for CacheRule {
@@ -46,6 +48,7 @@ impl Default for CacheRule {
             obeys_requests: true,
             set_cookies: SetCookies::Refuse,
             ignored_cookies: Vec::new(),
+            ranges: Ranges::Fetch,
         }
     }
 }
@@ -90,4 +93,13 @@ pub enum SetCookies {
     Refuse,
     /// It is stored without; only the client that fetched it gets the cookie.
     Strip,
+}
+
+/// What is fetched for a request with `Range`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranges {
+    /// The whole, once for all who ask for any of it.
+    Fetch,
+    /// What was asked for, as far as it is not stored; parts are kept and put together.
+    Pass,
 }

@@ -332,6 +332,7 @@ pub(crate) struct CacheRule {
     pub(crate) request_directives: Text,
     pub(crate) set_cookie: Text,
     pub(crate) ignore_cookies: List<String>,
+    pub(crate) ranges: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
