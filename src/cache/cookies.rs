@@ -4,7 +4,7 @@
 //! is for all. Cookies that Headgate sets itself, and those that the route tells to ignore, name nobody.
 //! Invariant: a cookie that cannot be read names a user.
 
-use http::HeaderValue;
+use http::header::{COOKIE, HeaderMap, HeaderValue};
 
 use crate::config::model::CacheRule;
 
@@ -16,6 +16,16 @@ pub(super) fn name_a_user(rule: &CacheRule, sticky: Option<&str>, line: &HeaderV
         let name = crumb.split(|byte| *byte == b'=').next().unwrap_or_default();
         let is_ours = sticky.is_some_and(|sticky| sticky.as_bytes() == name);
         !crumb.is_empty() && !is_ours && !rule.ignores_cookie(name)
+    })
+}
+
+/// The value of the first cookie of this name.
+pub(super) fn value<'a>(request: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let lines = request.get_all(COOKIE).iter();
+    let mut crumbs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    crumbs.find_map(|crumb| {
+        let rest = crumb.trim_ascii().strip_prefix(name.as_bytes())?;
+        rest.strip_prefix(b"=")
     })
 }
 

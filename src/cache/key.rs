@@ -6,7 +6,12 @@
 //! different URLs never share a key. The URL comes first and is what purges look at: a write invalidates
 //! it whoever answered. Nominated `Vary` values follow in a flight's key only.
 
+use http::HeaderMap;
 use memchr::memchr_iter;
+
+use crate::config::model::KeyRule;
+
+use super::{cookies, device, vary};
 
 /// A key, and how much of it is the URL.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +54,26 @@ pub(super) fn build(
     scratch.push(0);
     scratch.extend_from_slice(source.as_bytes());
     url_len
+}
+
+/// Appends what the route tells requests apart by.
+pub(super) fn extend(scratch: &mut Vec<u8>, rule: &KeyRule, request: &HeaderMap) {
+    for name in &rule.headers {
+        vary::extend_key(name, request, scratch);
+    }
+    for name in &rule.cookies {
+        // A field's name has no blank.
+        scratch.extend_from_slice(b"\0cookie ");
+        scratch.extend_from_slice(name.as_bytes());
+        if let Some(value) = cookies::value(request, name) {
+            scratch.push(b'\n');
+            scratch.extend_from_slice(value);
+        }
+    }
+    if rule.device {
+        scratch.extend_from_slice(b"\0device ");
+        scratch.extend_from_slice(device::class(request).as_bytes());
+    }
 }
 
 /// Appends a URL as keys have it, or its beginning.

@@ -24,6 +24,7 @@ mod budget;
 mod conditional;
 mod control;
 mod cookies;
+mod device;
 mod entry;
 mod fill;
 mod flight;
@@ -48,7 +49,8 @@ mod tests;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use http::{HeaderMap, Method};
+use http::header::{AUTHORIZATION, ETAG};
+use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -61,7 +63,7 @@ use control::MaxStale;
 use control::RequestControl;
 use entry::{Ageing, Entry};
 use flight::{Boarded, Came, Flights, Phase};
-use freshness::Personal;
+use freshness::{Personal, Times};
 use key::Key;
 use permit::Flying;
 use purge::{Generations, Standing};
@@ -71,7 +73,7 @@ use store::{Slot, Store};
 pub use entry::{Failure, Hit, HitBody};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
-pub use parts::{PartFiller, PartPermit, Partial};
+pub use parts::{NotKept, PartFiller, PartPermit, Partial};
 pub use permit::{Permit, Revalidated, Started};
 pub use portion::Parts;
 pub use purge::{Strength, TooManyPrefixes};
@@ -188,6 +190,7 @@ impl Cache {
             request.host,
             request.path_and_query,
         );
+        key::extend(scratch, &rule.key, request.headers);
         let slot = self.store.find(scratch);
         let url = scratch.get(..url_len).unwrap_or_default();
         let mut found = Found {
@@ -251,6 +254,69 @@ impl Cache {
             return Lookup::Bypass(Bypass::Uncacheable);
         }
         self.miss(rule, request, &asked, &found, scratch)
+    }
+
+    /// What an answer to `HEAD` says of the stored answer to `GET` (RFC 9111 section 4.3.5): its head
+    /// is updated, or it counts as stale. `requested` is when it was asked for, by `clock`.
+    pub fn observe_head(
+        &self,
+        rule: &CacheRule,
+        request: &Request<'_>,
+        requested: Instant,
+        status: StatusCode,
+        answer: &HeaderMap,
+        scratch: &mut Vec<u8>,
+    ) {
+        if status != StatusCode::OK {
+            return;
+        }
+        let url_len = key::build(
+            scratch,
+            request.source,
+            request.scheme,
+            request.host,
+            request.path_and_query,
+        );
+        key::extend(scratch, &rule.key, request.headers);
+        let key = Key {
+            bytes: scratch,
+            url_len,
+        };
+        let Some(slot) = self.store.find(key.bytes) else {
+            return;
+        };
+        let found = slot.select(request.headers, &self.generations, key.url());
+        let Some((stored, _)) = found.filter(|(entry, _)| entry.head.status == StatusCode::OK)
+        else {
+            return;
+        };
+        if !conditional::describes(answer, &stored.head.headers) {
+            let hash = self.hasher.hash_one(Some(key.url()));
+            self.generations.purge_url(hash, Strength::Soft);
+            return;
+        }
+        let times = Times {
+            requested,
+            received: self.clock.now(),
+            wall: self.clock.wall(),
+        };
+        let merged = conditional::merged(&stored.head.headers, answer);
+        let user = request.headers.contains_key(AUTHORIZATION);
+        let personal = user.then_some(Personal::Authorization);
+        let Ok(kept) = freshness::judge(stored.head.status, &merged, rule, personal, &times) else {
+            return;
+        };
+        let under = permit::Under {
+            vary: stored.vary.clone(),
+            tags: stored.tags.clone(),
+            generation: stored.generation,
+        };
+        let entry = self.under_a_new_head(stored, &merged, &kept, under, &times);
+        let room = self.reserve(Slot::OVERHEAD + key.bytes.len());
+        if let (Some(entry), Some(room)) = (entry, room) {
+            self.store
+                .put(&key, &Arc::new(entry), room, &self.generations);
+        }
     }
 
     /// Makes everything stored or in flight for a URL unusable: after an unsafe method's non-error
@@ -378,11 +444,12 @@ impl Cache {
         let Some(reservation) = self.reserve(room) else {
             return Lookup::Bypass(Bypass::Memory);
         };
+        let candidates = found.candidates(&self.generations, flying.flight.stored_key().url());
         let fallback = found.stale.filter(|_| !asked.control.demands());
         Lookup::Fill(Permit {
             flying,
             request: Arc::new(request.headers.clone()),
-            stale: found.stale.filter(|entry| entry.has_validator()).cloned(),
+            candidates,
             forward: found.forward,
             requested: asked.now,
             rule: Arc::clone(rule),
@@ -414,6 +481,21 @@ struct Found<'a> {
     /// To be validated, or to be served should the origin fail.
     stale: Option<&'a Arc<Entry>>,
     forward: Forward,
+}
+
+impl Found<'_> {
+    /// Stored answers that the origin can be asked about: the one that fits, and all that have a tag, since
+    /// the one that fits now may be another's (RFC 9111 section 4.3.1).
+    fn candidates(&self, generations: &Generations, url: &[u8]) -> Vec<Arc<Entry>> {
+        let fits = self.stale.filter(|entry| entry.has_validator());
+        let key = self.slot.map(|slot| slot.variants()).unwrap_or_default();
+        let others = key.iter().filter(|other| {
+            other.head.headers.contains_key(ETAG)
+                && self.stale.is_none_or(|fits| !Arc::ptr_eq(fits, other))
+                && other.is_left(generations, url)
+        });
+        fits.into_iter().chain(others).map(Arc::clone).collect()
+    }
 }
 
 /// What a request asks of a cache.

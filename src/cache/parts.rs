@@ -19,6 +19,7 @@ use crate::range::{ContentRange, Piece, Pieces, Span, content_range};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
+use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Head, HitBody};
 use super::freshness::{Personal, Storable, Times, date_of, judge};
 use super::kept::Kept;
@@ -156,10 +157,23 @@ pub struct Partial {
     pub after: Reader,
 }
 
+/// Why an answer to a request for a part is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotKept {
+    /// It is not one part.
+    Bypassed(Bypass),
+    /// It is, and may not be stored.
+    Refused(Uncacheable),
+}
+
 impl PartPermit {
     /// Makes the client's head into the one to send: it asks for what is missing, as long as the
     /// stored parts hold (RFC 9110 section 13.1.5).
     pub fn prepare(&self, headers: &mut HeaderMap) {
+        if self.rule.key.device {
+            let class = HeaderValue::from_static(device::class(&self.request));
+            headers.insert(X_DEVICE_CLASS, class);
+        }
         let (Some(gap), Some(known)) = (&self.gap, &self.known) else {
             return;
         };
@@ -180,9 +194,15 @@ impl PartPermit {
         }
     }
 
-    /// The origin's answer has begun: makes `headers` into what the client is told. Without a `Partial`
-    /// its body goes to the client as it is.
-    pub fn start(mut self, status: StatusCode, headers: &mut HeaderMap) -> Option<Partial> {
+    /// The origin's answer has begun: makes `headers` into what the client is told.
+    ///
+    /// # Errors
+    /// Says why nothing is kept. The answer's body goes to the client as it is.
+    pub fn start(
+        mut self,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+    ) -> Result<Partial, NotKept> {
         let range = ContentRange::of(headers).filter(|_| status == StatusCode::PARTIAL_CONTENT);
         let Some(range) = range else {
             let is_other =
@@ -192,7 +212,7 @@ impl PartPermit {
                 self.cache.store.remove(&self.parts_key());
             }
             Bypass::Range.annotate(headers);
-            return None;
+            return Err(NotKept::Bypassed(Bypass::Range));
         };
         let known = self.known.take();
         let known = known.filter(|known| self.is_of(known, headers, range));
@@ -205,7 +225,7 @@ impl PartPermit {
             Err(reason) => {
                 let forward = self.forward;
                 Refusal { reason, forward }.annotate(headers);
-                return None;
+                return Err(NotKept::Refused(reason));
             }
         };
         let (mut before, mut after) = (HitBody::Empty.into(), HitBody::Empty.into());
@@ -227,7 +247,7 @@ impl PartPermit {
             segments: Vec::new(),
             tail: Bytes::new(),
         };
-        Some(Partial {
+        Ok(Partial {
             before,
             filler,
             after,

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::DATE;
+use http::header::{DATE, HeaderValue};
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
@@ -20,10 +20,12 @@ use crate::range;
 use super::Cache;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
+use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head};
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
 use super::freshness::{Personal, Storable, Times, date_of, judge};
+use super::purge::Generation;
 use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
 use super::store::{Slot, Whose};
@@ -95,7 +97,8 @@ impl Drop for Flying {
 pub struct Permit {
     pub(super) flying: Flying,
     pub(super) request: Arc<HeaderMap>,
-    pub(super) stale: Option<Arc<Entry>>,
+    /// Stored answers that the origin is asked about; first the one that fits the request, if any does.
+    pub(super) candidates: Vec<Arc<Entry>>,
     pub(super) forward: Forward,
     pub(super) requested: Instant,
     pub(super) rule: Arc<CacheRule>,
@@ -139,10 +142,11 @@ impl Permit {
     /// Makes the client's head into the one to send: its own conditions and `Range` go, ours about
     /// the stale answer come, if there is one.
     pub fn prepare(&self, headers: &mut HeaderMap) {
-        conditional::prepare(
-            headers,
-            self.stale.as_ref().map(|entry| &entry.head.headers),
-        );
+        conditional::prepare(headers, heads(&self.candidates));
+        if self.rule.key.device {
+            let class = HeaderValue::from_static(device::class(&self.request));
+            headers.insert(X_DEVICE_CLASS, class);
+        }
     }
 
     /// Whether the client asked for a part, which a fetch does not.
@@ -243,12 +247,11 @@ impl Permit {
 
     /// The origin says that the stale answer holds (RFC 9111 section 4.3.4): freshens it.
     pub fn complete_not_modified(mut self, headers: &HeaderMap) -> Revalidated {
-        let Some(stored) = self.stale.take() else {
+        let candidates = std::mem::take(&mut self.candidates);
+        let confirmed = conditional::confirmed(headers, heads(&candidates));
+        let Some(stored) = confirmed.and_then(|index| candidates.into_iter().nth(index)) else {
             return Revalidated::Mismatch(self);
         };
-        if !conditional::confirms(headers, &stored.head.headers) {
-            return Revalidated::Mismatch(self);
-        }
         let times = self.times();
         let merged = conditional::merged(&stored.head.headers, headers);
         let (entry, shared) = match self.freshened(&stored, &merged, &times) {
@@ -302,25 +305,19 @@ impl Permit {
         let Storable { freshness, hidden } = kept;
         // Too many of them to be purged by: the old ones count on.
         let tags = self.tags(merged).unwrap_or_else(|_| stored.tags.clone());
-        let head_charge = Head::charge(merged);
-        let mut room = self
-            .flying
-            .cache
-            .reserve(head_charge + vary.charge() + tags.charge() + Entry::OVERHEAD)?;
-        let charge = room.bytes() + stored.body.charge();
-        let head = Head::copy(status, merged, &hidden, times.wall, room.split(head_charge));
-        let entry = Entry {
-            head,
-            body: stored.body.clone(),
-            parts: None,
-            age: Ageing::new(times.received, freshness),
-            dated: date_of(merged, DATE).unwrap_or(times.wall),
+        let generation = self.flying.flight.generation;
+        let under = Under {
             vary,
-            generation: self.flying.flight.generation,
             tags,
-            charge,
-            _reservation: room,
+            generation,
         };
+        let entry = self.flying.cache.under_a_new_head(
+            stored,
+            merged,
+            &Storable { freshness, hidden },
+            under,
+            times,
+        )?;
         Some((entry, shared))
     }
 
@@ -382,6 +379,53 @@ impl Permit {
         self.reservation
             .split(Slot::OVERHEAD + self.flying.flight.stored_key().bytes.len())
     }
+}
+
+/// What an entry is found and purged by.
+#[derive(Debug)]
+pub(super) struct Under {
+    pub(super) vary: Vary,
+    pub(super) tags: Tags,
+    pub(super) generation: Generation,
+}
+
+impl Cache {
+    /// A stored answer under a new head; nothing when there is no room for one.
+    pub(super) fn under_a_new_head(
+        &self,
+        stored: &Entry,
+        merged: &HeaderMap,
+        kept: &Storable,
+        under: Under,
+        times: &Times,
+    ) -> Option<Entry> {
+        let Under {
+            vary,
+            tags,
+            generation,
+        } = under;
+        let head_charge = Head::charge(merged);
+        let mut room =
+            self.reserve(head_charge + vary.charge() + tags.charge() + Entry::OVERHEAD)?;
+        let charge = room.bytes() + stored.body.charge();
+        let (status, head_room) = (stored.head.status, room.split(head_charge));
+        Some(Entry {
+            head: Head::copy(status, merged, &kept.hidden, times.wall, head_room),
+            body: stored.body.clone(),
+            parts: None,
+            age: Ageing::new(times.received, kept.freshness),
+            dated: date_of(merged, DATE).unwrap_or(times.wall),
+            vary,
+            generation,
+            tags,
+            charge,
+            _reservation: room,
+        })
+    }
+}
+
+fn heads(entries: &[Arc<Entry>]) -> impl Iterator<Item = &HeaderMap> + Clone {
+    entries.iter().map(|entry| &entry.head.headers)
 }
 
 /// The fields of an answer that are for its leader alone.

@@ -6,48 +6,9 @@
 
 use http::header::{AGE, CACHE_STATUS, HeaderMap, HeaderValue};
 
-/// Why a request is not answered through the cache at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Bypass {
-    /// Neither `GET` nor `HEAD`, or a `HEAD` with nothing stored that answers it.
-    Method,
-    /// `Range`, on a route that passes ranges on, and what came is not one part.
-    Range,
-    /// `If-Match` or `If-Unmodified-Since`: for the origin alone to judge (RFC 9111 section 4.3.2).
-    Precondition,
-    /// `Authorization`: the answer may be personal.
-    Authorization,
-    /// `Upgrade`: what follows may not be HTTP.
-    Upgrade,
-    /// A body on a `GET` or `HEAD`: the key does not cover it.
-    RequestBody,
-    /// `Cache-Control: no-store` of the request.
-    RequestNoStore,
-    /// No room within `cache.memory`.
-    Memory,
-    /// An answer for this URL was found uncacheable a moment ago.
-    Uncacheable,
-    /// The stored answer may never be reused unasked, and another request is asking already.
-    Revalidating,
-}
+pub use crate::metrics::{CacheBypass as Bypass, CacheRefusal as Uncacheable};
 
 impl Bypass {
-    /// One word, for labels, logs and `Cache-Status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Method => "method",
-            Self::Range => "range",
-            Self::Precondition => "precondition",
-            Self::Authorization => "authorization",
-            Self::Upgrade => "upgrade",
-            Self::RequestBody => "request-body",
-            Self::RequestNoStore => "request-no-store",
-            Self::Memory => "memory",
-            Self::Uncacheable => "uncacheable",
-            Self::Revalidating => "revalidating",
-        }
-    }
-
     /// Adds our `Cache-Status` member to the forwarded answer.
     pub fn annotate(self, headers: &mut HeaderMap) {
         let fwd = match self {
@@ -100,57 +61,6 @@ impl Forward {
     pub(super) fn annotate(self, headers: &mut HeaderMap, is_stored: bool) {
         let stored = if is_stored { "; stored" } else { "" };
         append(headers, &["headgate; fwd=", self.as_str(), stored]);
-    }
-}
-
-/// Why an answer is not stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Uncacheable {
-    /// Its status is not one that this cache stores, or not without a stated lifetime.
-    Status,
-    /// `no-store`.
-    NoStore,
-    /// `private`.
-    Private,
-    /// `Set-Cookie`, and the route does not say to strip it.
-    SetCookie,
-    /// The request had `Authorization`, and the answer does not say that it is for all (RFC 9111
-    /// section 3.5).
-    Authorization,
-    /// The request had a cookie that the route does not name, and the answer does not say that it is
-    /// for all.
-    Cookie,
-    /// More tags and groups than are kept.
-    Tags,
-    /// `Vary: *`, or one that cannot be read.
-    Vary,
-    /// Never fresh and without a validator, or fresh for nobody but the one who asked.
-    NotReusable,
-    /// A part without a strong validator, or to a client that was not told all.
-    Partial,
-    /// Larger than `cache.max_object`.
-    TooLarge,
-    /// No room within `cache.memory`.
-    Memory,
-}
-
-impl Uncacheable {
-    /// One word, for labels, logs and `Cache-Status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::NoStore => "no-store",
-            Self::Private => "private",
-            Self::SetCookie => "set-cookie",
-            Self::Authorization => "authorization",
-            Self::Cookie => "cookie",
-            Self::Tags => "tags",
-            Self::Vary => "vary",
-            Self::NotReusable => "not-reusable",
-            Self::Partial => "partial",
-            Self::TooLarge => "too-large",
-            Self::Memory => "memory",
-        }
     }
 }
 

@@ -86,13 +86,7 @@ impl Vary {
     /// Appends the values of the nominated fields in `request` to a key.
     pub(super) fn extend_key(&self, request: &HeaderMap, key: &mut Vec<u8>) {
         for Nominated { name, .. } in &self.0 {
-            // No value holds a zero byte or a line feed, so neither can be imitated.
-            key.push(0);
-            key.extend_from_slice(name.as_str().as_bytes());
-            if let Some(value) = normalised(request, name) {
-                key.push(b'\n');
-                key.extend_from_slice(&value);
-            }
+            extend_key(name, request, key);
         }
     }
 
@@ -104,6 +98,17 @@ impl Vary {
             it.name.as_str().len() + value + sent + 160
         };
         self.0.iter().map(one).sum()
+    }
+}
+
+/// Appends one field of a request to a key.
+pub(super) fn extend_key(name: &HeaderName, request: &HeaderMap, key: &mut Vec<u8>) {
+    // No value holds a zero byte or a line feed, so neither can be imitated.
+    key.push(0);
+    key.extend_from_slice(name.as_str().as_bytes());
+    if let Some(value) = normalised(request, name) {
+        key.push(b'\n');
+        key.extend_from_slice(&value);
     }
 }
 

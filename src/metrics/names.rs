@@ -91,6 +91,10 @@ families! {
         "Tunnels that ended, by who or what ended them."
     CacheRequests Counter "headgate_cache_requests_total" ["route", "result"]
         "Requests on caching routes, by what the cache made of them."
+    CacheBypasses Counter "headgate_cache_bypasses_total" ["route", "reason"]
+        "Requests on caching routes that went past the cache, by why."
+    CacheRefusals Counter "headgate_cache_refusals_total" ["route", "reason"]
+        "Answers on caching routes that were not stored, by why."
     CacheBytes Gauge "headgate_cache_bytes" []
         "Bytes stored, filling and still being read."
     CacheLimitBytes Gauge "headgate_cache_limit_bytes" []

@@ -10,15 +10,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::time::Instant;
 
 use crate::balancer::sticky::Sticky;
 use crate::body::Inbound;
 use crate::cache::{
-    self, Bypass, Failure, Forward, HitBody, Lookup, Outcome, PartPermit, Permit, Refusal,
-    Revalidated, Started, Uncacheable, Waiter,
+    self, Bypass, Failure, Filled, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated,
+    Started, Uncacheable, Waiter,
 };
 use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
@@ -27,7 +27,8 @@ use crate::wire;
 
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
-use super::outbound::{Part, Stream};
+use super::outbound::Stream;
+use super::partial;
 use super::reject::Reject;
 
 /// How often a request looks up, while the fetches that it waits for fail or are for others.
@@ -53,12 +54,13 @@ pub(super) async fn look_up(
     }
     if context.request.method.is_safe() && !body.is_end_stream() {
         // Over HTTP/2 no field need say that a body follows.
-        return pass_by(context, upstream, body, Bypass::RequestBody).await;
+        return pass_by(context, rule, host, upstream, body, Bypass::RequestBody).await;
     }
+    leave_out(context, rule);
     let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
     if context.peer.tls.as_deref().is_some_and(shows_who) {
         // A certificate says who asks, as `Authorization` does.
-        return pass_by(context, upstream, body, Bypass::Authorization).await;
+        return pass_by(context, rule, host, upstream, body, Bypass::Authorization).await;
     }
     let mut failures = 0;
     let mut alone = Refusal {
@@ -71,7 +73,9 @@ pub(super) async fn look_up(
             0 => clock.at(context.began),
             _ => clock.now(),
         };
-        let (waiter, lead) = match find(context, rule, host, upstream, now) {
+        let (waiter, lead) = match asking(context, host, upstream, |request, scratch| {
+            context.worker.cache.look_up(rule, request, now, scratch)
+        }) {
             Lookup::Hit(hit) => return Ok(hit_answer(context, hit, CacheResult::Hit, now)),
             Lookup::Stale(hit, refresh) => {
                 if let Some(permit) = refresh {
@@ -81,8 +85,8 @@ pub(super) async fn look_up(
                 return Ok(hit_answer(context, hit, CacheResult::Stale, now));
             }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
-            Lookup::Part(permit) => return part(context, upstream, permit).await,
-            Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
+            Lookup::Part(permit) => return partial::fetch(context, upstream, permit).await,
+            Lookup::Bypass(why) => return pass_by(context, rule, host, upstream, body, why).await,
             Lookup::Wait(waiter) => (waiter, None),
             Lookup::Fill(permit) => {
                 let waiter = permit.waiter();
@@ -114,67 +118,74 @@ pub(super) async fn look_up(
     Ok(answer)
 }
 
+/// Takes out of the query what the route does not tell answers apart by: the endpoint does not see it
+/// either, so that no answer depends on it.
+fn leave_out(context: &mut Context, rule: &CacheRule) {
+    let without = |uri: &Uri| {
+        let left = rule.key.query.apply(uri.query()?)?;
+        let target = match left.as_str() {
+            "" => uri.path().to_owned(),
+            query => format!("{}?{query}", uri.path()),
+        };
+        target.parse::<Uri>().ok()
+    };
+    context.keyed = without(&context.request.uri);
+    let sent = context.rewritten.as_ref().unwrap_or(&context.request.uri);
+    if let Some(rewritten) = without(sent) {
+        context.rewritten = Some(rewritten);
+    }
+}
+
 /// Sends a request past the cache, and says why.
 async fn pass_by(
     context: &mut Context,
+    rule: &CacheRule,
+    host: &str,
     upstream: UpstreamId,
     body: Inbound,
     why: Bypass,
 ) -> Result<Response<Stream>, Reject> {
     context.cache = Some(CacheResult::Bypass);
+    if let Some(route) = context.route {
+        let metrics = &context.view.snapshot.routes[route.0].metrics;
+        metrics.worker(context.worker.id).cache_bypass(why);
+    }
     let order = Order::new(context, upstream);
+    let requested = context.worker.cache.clock().now();
     let mut answer = forward::straight(context, &order, body).await?;
+    if context.request.method == Method::HEAD {
+        asking(context, host, upstream, |request, scratch| {
+            let (status, headers) = (answer.status(), answer.headers());
+            let cache = &context.worker.cache;
+            cache.observe_head(rule, request, requested, status, headers, scratch);
+        });
+    }
     why.annotate(answer.headers_mut());
     Ok(answer)
 }
 
-/// Sends a range on, and keeps what comes.
-async fn part(
-    context: &mut Context,
-    upstream: UpstreamId,
-    permit: PartPermit,
-) -> Result<Response<Stream>, Reject> {
-    context.cache = Some(CacheResult::Miss);
-    let order = Order::new(context, upstream);
-    let sent = forward::send(&order, |head| permit.prepare(head), RequestBody::Empty).await;
-    context.exchange = sent.exchange;
-    context.sticky = sent.sticky;
-    let (mut head, source) = sent.result?.into_parts();
-    let stream = match permit.start(head.status, &mut head.headers) {
-        Some(partial) => Stream::Part(Box::new(Part { source, partial })),
-        None => source,
-    };
-    Ok(Response::from_parts(head, stream))
-}
-
-fn find(
+/// Shows the cache a request as it sees it, and lends it a buffer.
+fn asking<T>(
     context: &Context,
-    rule: &Arc<CacheRule>,
     host: &str,
     upstream: UpstreamId,
-    now: Instant,
-) -> Lookup {
+    ask: impl FnOnce(&cache::Request<'_>, &mut Vec<u8>) -> T,
+) -> T {
     let worker = &context.worker;
     let host = context.client.key_host(host);
+    let target = context.keyed.as_ref().unwrap_or(&context.request.uri);
+    let target = target.path_and_query();
+    let pool = &context.view.snapshot.upstreams[upstream.0].pool;
     let request = cache::Request {
         source: &source(context, upstream),
         method: &context.request.method,
         scheme: context.client.scheme(),
         host: host.as_bytes(),
-        path_and_query: context
-            .request
-            .uri
-            .path_and_query()
-            .map_or("*", |target| target.as_str()),
+        path_and_query: target.map_or("*", |target| target.as_str()),
         headers: &context.request.headers,
-        sticky_cookie: context.view.snapshot.upstreams[upstream.0]
-            .pool
-            .sticky()
-            .map(Sticky::name),
+        sticky_cookie: pool.sticky().map(Sticky::name),
     };
-    worker
-        .cache
-        .look_up(rule, &request, now, &mut worker.scratch.borrow_mut())
+    ask(&request, &mut worker.scratch.borrow_mut())
 }
 
 /// Who answers: the upstream, and for a route that asks it something else than its clients asked, that
@@ -321,7 +332,7 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
             }
         };
         if answer.status() != StatusCode::NOT_MODIFIED {
-            return fill(permit, answer, &own).await;
+            return fill(&order, permit, answer, &own).await;
         }
         own.borrow_mut().revalidated = true;
         let headers = answer.headers().clone();
@@ -340,7 +351,13 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
 }
 
 /// Moves an answer into the flight, or hands it to the client that caused the fetch.
-async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
+async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
+    let refused = |reason| {
+        if let Some(route) = order.route {
+            let metrics = &order.view.snapshot.routes[route.0].metrics;
+            metrics.worker(order.worker.id).cache_refusal(reason);
+        }
+    };
     let length = answer.body().length();
     // Whoever wants a part of something large asks for it again, and gets no more than that.
     let is_asked_again = answer.status() == StatusCode::OK
@@ -350,7 +367,10 @@ async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
         Started::FellBack => own.borrow_mut().fell_back = true,
         Started::Uncacheable(_) if is_asked_again => {}
         // Nobody looks before this task yields.
-        Started::Uncacheable(_) => own.borrow_mut().result = Some(Ok(answer)),
+        Started::Uncacheable(refusal) => {
+            refused(refusal.reason);
+            own.borrow_mut().result = Some(Ok(answer));
+        }
         Started::Filling(mut filler) => {
             let mut stream = answer.into_body();
             loop {
@@ -369,7 +389,9 @@ async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
                     }
                     None => {
                         // Stored or purged meanwhile: its readers have it whole either way.
-                        let _filled = filler.finish();
+                        if let Filled::Unstored(reason) = filler.finish() {
+                            refused(reason);
+                        }
                         return;
                     }
                 }

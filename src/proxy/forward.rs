@@ -53,8 +53,9 @@ pub(super) struct Order {
     pub(super) request: Rc<Parts>,
     /// What endpoints see in place of the client's target.
     rewritten: Option<Uri>,
+    keyed: Option<Uri>,
     /// The route that the request took.
-    route: Option<RouteId>,
+    pub(super) route: Option<RouteId>,
     /// Takes informational answers.
     pub(super) hints: Hints,
     pub(super) id: Uuid,
@@ -103,6 +104,7 @@ impl Order {
             peer: Rc::clone(&context.peer),
             client: context.client.clone(),
             rewritten: context.rewritten.clone(),
+            keyed: context.keyed.clone(),
             route: context.route,
             hints: context.hints.clone(),
             request: Rc::clone(&context.request),
@@ -339,8 +341,8 @@ fn invalidate(order: &Order, status: http::StatusCode) {
         return;
     }
     let host = order.client.key_host(normalize::host(request));
-    let target = request
-        .uri
+    let target = order.keyed.as_ref().unwrap_or(&request.uri);
+    let target = target
         .path_and_query()
         .map_or("*", |target| target.as_str());
     let source = &order.view.snapshot.upstreams[order.upstream.0].name;

@@ -19,6 +19,7 @@ use crate::upstream::AnswerBody;
 use crate::upstream::exchange::AnswerError;
 
 use super::context::{Context, End};
+use super::partial::{Part, read};
 use super::static_files::Sending;
 
 /// Where the bytes of an answer come from.
@@ -43,68 +44,6 @@ pub(super) enum Stream {
     File(Box<Sending>),
     /// Compressed on its way.
     Encoded(Box<Encoded>),
-}
-
-/// A part that is missing in the store, and what is there before and after it.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) source: Stream,
-    pub(super) partial: cache::Partial,
-}
-
-impl Part {
-    fn is_end(&self) -> bool {
-        let cache::Partial {
-            before,
-            filler: _,
-            after,
-        } = &self.partial;
-        before.is_end_stream() && self.source.is_end() && after.is_end_stream()
-    }
-
-    fn length(&self) -> Option<u64> {
-        let stored = [&self.partial.before, &self.partial.after];
-        let stored = stored.map(|reader| reader.size_hint().exact());
-        Some(stored[0]? + self.source.length()? + stored[1]?)
-    }
-
-    fn poll(&mut self, task: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let cache::Partial {
-            before,
-            filler,
-            after,
-        } = &mut self.partial;
-        if !before.is_end_stream() {
-            return read(before, task);
-        }
-        match self.source.poll(task) {
-            Poll::Ready(None) => {
-                // Its connection is free, and it is not asked twice.
-                self.source = Stream::Empty;
-                if after.is_end_stream() {
-                    Poll::Ready(None)
-                } else {
-                    read(after, task)
-                }
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(chunk) = frame.data_ref() {
-                    filler.push(chunk);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            polled => polled,
-        }
-    }
-}
-
-fn read(
-    reader: &mut cache::Reader,
-    task: &mut Task<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-    Pin::new(reader)
-        .poll_frame(task)
-        .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into()))
 }
 
 /// A body that is compressed, and what it is made of.
@@ -135,7 +74,7 @@ impl Outbound {
 }
 
 impl Stream {
-    fn is_end(&self) -> bool {
+    pub(super) fn is_end(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) => bytes.is_empty(),

@@ -7,7 +7,7 @@ use super::Cx;
 use super::fields::Fault;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{CacheRule, Ranges, SetCookies, StatusPattern};
+use crate::config::model::{CacheRule, KeyRule, QueryRule, Ranges, SetCookies, StatusPattern};
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::units::parse_duration;
 
@@ -26,6 +26,7 @@ impl Cx<'_> {
             set_cookie,
             ignore_cookies,
             ranges,
+            key,
         } = raw;
         let bounds = Duration::ZERO..=MAX_TTL;
         let defaults = CacheRule::default();
@@ -55,23 +56,81 @@ impl Cx<'_> {
             set_cookies: self
                 .choice(at, "set_cookie", &set_cookie, &cookies)
                 .unwrap_or(defaults.set_cookies),
-            ignored_cookies: self.cookie_names(ignore_cookies, at.field("ignore_cookies")),
+            ignored_cookies: self.cookie_names(ignore_cookies, at.field("ignore_cookies"), true),
+            key: self.key_rule(key.0.unwrap_or_default(), at.field("key")),
             ranges: self
                 .choice(at, "ranges", &ranges, &fetched)
                 .unwrap_or(defaults.ranges),
         }
     }
 
-    fn cookie_names(self, raw: raw::List<String>, at: At<'_>) -> Vec<Arc<str>> {
+    fn key_rule(self, raw: raw::KeyRule, at: At<'_>) -> KeyRule {
+        let raw::KeyRule {
+            query,
+            headers,
+            cookies,
+            device,
+        } = raw;
+        let query_at = at.field("query");
+        let raw::QueryRule { keep, drop, sort } = query.0.unwrap_or_default();
+        let keep_only = query_at.has("keep");
+        let keep = self.parameters(keep, query_at.field("keep"));
+        let headers_at = at.field("headers");
+        let mut names = Vec::new();
+        for (index, item) in headers.0.unwrap_or_default().into_iter().enumerate() {
+            let Some(typed) = item.0 else { continue };
+            let span = headers_at.item(index).span();
+            if let Some(name) = self.header_name(span, &typed) {
+                if name == http::header::COOKIE {
+                    let hint = "name the cookies in `cookies`";
+                    self.error(span, "every client has another `Cookie`", hint);
+                }
+                names.push(name);
+            }
+        }
+        KeyRule {
+            query: QueryRule {
+                keep: keep_only.then_some(keep),
+                drop: self.parameters(drop, query_at.field("drop")),
+                sort: sort.0.unwrap_or(false),
+            },
+            headers: names,
+            cookies: self.cookie_names(cookies, at.field("cookies"), false),
+            device: device.0.unwrap_or(false),
+        }
+    }
+
+    fn parameters(self, raw: raw::List<String>, at: At<'_>) -> Vec<Arc<str>> {
         let mut names = Vec::new();
         for (index, item) in raw.0.unwrap_or_default().into_iter().enumerate() {
             let Some(typed) = item.0 else { continue };
-            let name = typed.strip_suffix('*').unwrap_or(&typed);
+            let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"&=#?".contains(&byte);
+            if typed.is_empty() || !typed.bytes().all(is_plain) {
+                let message = format!("`{}` is not the name of a parameter", quotable(&typed));
+                let hint =
+                    "write it as it stands in the query, or `begins_*` for all that begin so";
+                self.error(at.item(index).span(), message, hint);
+                continue;
+            }
+            names.push(Arc::from(typed));
+        }
+        names
+    }
+
+    fn cookie_names(self, raw: raw::List<String>, at: At<'_>, patterns: bool) -> Vec<Arc<str>> {
+        let mut names = Vec::new();
+        for (index, item) in raw.0.unwrap_or_default().into_iter().enumerate() {
+            let Some(typed) = item.0 else { continue };
+            let name = typed.strip_suffix('*').filter(|_| patterns);
+            let name = name.unwrap_or(&typed);
             let is_token =
                 |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
             if typed.is_empty() || !name.bytes().all(is_token) {
                 let message = format!("`{}` is not the name of a cookie", quotable(&typed));
-                let hint = "write its name, `begins_*` for all that begin so, or `*` for all";
+                let hint = match patterns {
+                    true => "write its name, `begins_*` for all that begin so, or `*` for all",
+                    false => "write its name",
+                };
                 self.error(at.item(index).span(), message, hint);
                 continue;
             }

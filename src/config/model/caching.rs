@@ -35,6 +35,61 @@ pub struct CacheRule {
     pub ignored_cookies: Vec<Arc<str>>,
     /// What is fetched for a request with `Range` that nothing stored answers. Default: the whole.
     pub ranges: Ranges,
+    /// What tells stored answers apart besides scheme, host, path and query.
+    pub key: KeyRule,
+}
+
+/// What requests are told apart by, besides what answers nominate in `Vary`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyRule {
+    /// Parameters of the query; what is not in the key is not passed on either. Default: all of them.
+    pub query: QueryRule,
+    /// Header fields by name.
+    pub headers: Vec<http::HeaderName>,
+    /// Cookies by name; they name no user then.
+    pub cookies: Vec<Arc<str>>,
+    /// The class of the client's device: desktop, mobile or tablet. Endpoints are told it in
+    /// `X-Device-Class`.
+    pub device: bool,
+}
+
+/// Which parameters of a query count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueryRule {
+    /// These alone; a `*` at the end stands for any rest. `None`: all.
+    pub keep: Option<Vec<Arc<str>>>,
+    /// All but these.
+    pub drop: Vec<Arc<str>>,
+    /// Whether their order means nothing.
+    pub sort: bool,
+}
+
+impl QueryRule {
+    /// The query as this rule leaves it, if that is another.
+    #[must_use]
+    pub fn apply(&self, query: &str) -> Option<String> {
+        if *self == Self::default() {
+            return None;
+        }
+        let counts = |pair: &&str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            let kept = self.keep.as_ref().is_none_or(|names| is_among(name, names));
+            kept && !is_among(name, &self.drop)
+        };
+        let mut pairs: Vec<&str> = query.split('&').filter(counts).collect();
+        if self.sort {
+            // Of one parameter that stands twice, the order may mean something.
+            pairs.sort_by_key(|pair| pair.split('=').next().unwrap_or_default());
+        }
+        Some(pairs.join("&")).filter(|left| left != query)
+    }
+}
+
+fn is_among(name: &str, names: &[Arc<str>]) -> bool {
+    names.iter().any(|one| match one.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => *name == **one,
+    })
 }
 
 impl Default for CacheRule {
@@ -49,6 +104,7 @@ impl Default for CacheRule {
             set_cookies: SetCookies::Refuse,
             ignored_cookies: Vec::new(),
             ranges: Ranges::Fetch,
+            key: KeyRule::default(),
         }
     }
 }
@@ -68,12 +124,10 @@ impl CacheRule {
     /// Whether a cookie of this name is known to name no user.
     #[must_use]
     pub fn ignores_cookie(&self, name: &[u8]) -> bool {
-        self.ignored_cookies
-            .iter()
-            .any(|ignored| match ignored.strip_suffix('*') {
-                Some(beginning) => name.starts_with(beginning.as_bytes()),
-                None => name == ignored.as_bytes(),
-            })
+        std::str::from_utf8(name).is_ok_and(|name| {
+            is_among(name, &self.ignored_cookies)
+                || self.key.cookies.iter().any(|one| **one == *name)
+        })
     }
 }
 
@@ -102,4 +156,46 @@ pub enum Ranges {
     Fetch,
     /// What was asked for, as far as it is not stored; parts are kept and put together.
     Pass,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<Arc<str>> {
+        list.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    #[test]
+    fn a_query_is_left_as_it_is_without_a_rule() {
+        assert_eq!(QueryRule::default().apply("b=1&a=2&utm_x=3"), None);
+    }
+
+    #[test]
+    fn parameters_are_dropped_kept_and_sorted_by_name() {
+        let apply = |keep: Option<&[&str]>, drop: &[&str], sort, query: &str| {
+            let rule = QueryRule {
+                keep: keep.map(names),
+                drop: names(drop),
+                sort,
+            };
+            rule.apply(query)
+                .unwrap_or_else(|| format!("{query} (same)"))
+        };
+        assert_eq!(
+            apply(None, &["utm_*", "gclid"], false, "b=1&utm_a=2&a=3&gclid"),
+            "b=1&a=3"
+        );
+        assert_eq!(
+            apply(Some(&["a", "b"]), &[], false, "b=1&c=2&a=3&ab=4"),
+            "b=1&a=3"
+        );
+        assert_eq!(
+            apply(Some(&["a*"]), &["ab"], false, "a=1&ab=2&ac=3"),
+            "a=1&ac=3"
+        );
+        assert_eq!(apply(None, &[], true, "b=1&a=2&a=1"), "a=2&a=1&b=1");
+        assert_eq!(apply(None, &["x"], true, "a=2&b"), "a=2&b (same)");
+        assert_eq!(apply(None, &["x"], false, "x=1"), "");
+    }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::units::ByteSize;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
-pub use caching::{CacheRule, Ranges, SetCookies, StatusPattern};
+pub use caching::{CacheRule, KeyRule, QueryRule, Ranges, SetCookies, StatusPattern};
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
 pub use http2::{Http2Limits, Protocols};

@@ -333,6 +333,24 @@ pub(crate) struct CacheRule {
     pub(crate) set_cookie: Text,
     pub(crate) ignore_cookies: List<String>,
     pub(crate) ranges: Text,
+    pub(crate) key: Lenient<KeyRule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct KeyRule {
+    pub(crate) query: Lenient<QueryRule>,
+    pub(crate) headers: List<String>,
+    pub(crate) cookies: List<String>,
+    pub(crate) device: Lenient<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct QueryRule {
+    pub(crate) keep: List<String>,
+    pub(crate) drop: List<String>,
+    pub(crate) sort: Lenient<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
