@@ -890,7 +890,7 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
                     filler.fail();
                 }
             }
-            Lookup::Unsatisfiable => panic!("nobody asked for it"),
+            Lookup::Unsatisfiable | Lookup::Part(_) => panic!("nobody asked for it"),
         }
         break;
     }

@@ -5,5 +5,7 @@
 
 mod keys;
 mod rfc5861;
+mod rfc9110_ranges;
 mod rfc9111_freshness;
+mod rfc9111_partial;
 mod rfc9111_validation;
