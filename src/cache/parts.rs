@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use crate::config::model::CacheRule;
-use crate::range::{ContentRange, Piece, Pieces, Span, content_range};
+use crate::range::{ContentRange, OF_THE_CONTENT, Piece, Pieces, Span, content_range};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
@@ -391,8 +391,13 @@ fn whole(known: Option<&Entry>, headers: &HeaderMap) -> HeaderMap {
         Some(known) => conditional::merged(&known.head.headers, headers),
         None => headers.clone(),
     };
-    whole.remove(CONTENT_RANGE);
-    whole.remove(CONTENT_LENGTH);
+    // These are of the part alone.
+    for name in [CONTENT_RANGE, CONTENT_LENGTH]
+        .iter()
+        .chain(&OF_THE_CONTENT)
+    {
+        whole.remove(name);
+    }
     whole
 }
 

@@ -365,7 +365,7 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
         && length.is_none_or(|length| length > SPARED);
     match permit.start(answer.status(), answer.headers(), length) {
         Started::FellBack => own.borrow_mut().fell_back = true,
-        Started::Uncacheable(_) if is_asked_again => {}
+        Started::Uncacheable(refusal) if is_asked_again => refused(refusal.reason),
         // Nobody looks before this task yields.
         Started::Uncacheable(refusal) => {
             refused(refusal.reason);

@@ -53,8 +53,8 @@ impl From<Span> for Piece {
     }
 }
 
-/// Say what the content of one message is (RFC 9530 section 2), and what came before them.
-const OF_THE_CONTENT: [HeaderName; 2] = [
+/// Fields that say what the content of one message is (RFC 9530 section 2), and what came before them.
+pub const OF_THE_CONTENT: [HeaderName; 2] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("content-md5"),
 ];

@@ -11,5 +11,7 @@
 mod answer;
 mod request;
 
-pub use answer::{ContentRange, Piece, Pieces, content_range, partial, resumed, unsatisfiable};
+pub use answer::{
+    ContentRange, OF_THE_CONTENT, Piece, Pieces, content_range, partial, resumed, unsatisfiable,
+};
 pub use request::{Span, Spans, Wanted, is_asked, is_same, wanted};

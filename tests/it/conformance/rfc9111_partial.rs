@@ -152,6 +152,32 @@ async fn s3_4_parts_that_make_the_whole_are_the_whole() {
 }
 
 #[tokio::test]
+async fn s3_4_a_digest_of_a_part_is_not_one_of_the_whole() {
+    let fields = &[
+        ("cache-control", "max-age=60"),
+        ("content-digest", "sha-256=:x:"),
+    ];
+    let origin = Origin::start("a").await;
+    let origin = origin.on("/p", move |seen| ranged(seen, "\"1\"", fields));
+    let gate = passing(&origin).await;
+    let part = gate
+        .get_with("/p", &[("range", "bytes=0-17")])
+        .await
+        .expect(206);
+    assert!(part.header("content-digest").is_some());
+    let joined = gate
+        .get_with("/p", &[("range", "bytes=5-35")])
+        .await
+        .expect(206);
+    assert_eq!(joined.header("content-digest"), None);
+    let whole = gate.get("/p").await.expect(200);
+    assert_eq!(
+        (whole.is_hit(), whole.header("content-digest")),
+        (true, None)
+    );
+}
+
+#[tokio::test]
 async fn s3_4_parts_of_different_answers_are_never_put_together() {
     let tag = |seen: &Seen| if seen.earlier == 0 { "\"1\"" } else { "\"2\"" };
     let origin = Origin::start("a")
