@@ -70,7 +70,7 @@ use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
 
-pub use entry::{Failure, Hit, HitBody};
+pub use entry::{Failure, Hit, HitBody, Lines};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use parts::{NotKept, PartFiller, PartPermit, Partial};

@@ -7,7 +7,7 @@
 //! parts are put together only when they share one strong validator and one length, and a body whose
 //! last gap closes becomes a whole answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
@@ -333,6 +333,7 @@ impl PartPermit {
             vary,
             generation: self.generation,
             tags,
+            lines: OnceLock::new(),
             _reservation: room,
         })
     }

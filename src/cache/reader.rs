@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::range::Pieces;
 
-use super::entry::{Ageing, HitBody};
-use super::flight::{Came, Ended, Phase, Ticket};
+use super::entry::{Ageing, Entry, HitBody};
+use super::flight::{Arrival, Came, Ended, Phase, Ticket};
 use super::portion::{self, Parts, Portion, cut};
 use super::status::{Forward, Refusal, Uncacheable, Verdict};
 
@@ -109,8 +109,6 @@ impl Waiter {
     /// Looks at the flight, and leaves the waker there while there is nothing to see.
     fn look(&self, ticket: &Ticket, waker: &Waker) -> Option<Seen> {
         let mut state = ticket.flight.state.lock();
-        let now = self.clock.now();
-        let leads = self.role.leads;
         match &state.phase {
             Phase::Awaiting => {
                 if let Some(rider) = state.riders.get_mut(ticket.seat) {
@@ -124,73 +122,80 @@ impl Waiter {
                 entry,
                 shared,
                 came,
-            } => {
-                if let Some(refused) = self.refused(&entry.age, *shared) {
-                    return Some(Seen::Other(refused));
-                }
-                if !leads && !entry.vary.matches(&self.request) {
-                    return Some(Seen::Other(Outcome::Varies));
-                }
-                let verdict = match *came {
-                    Came::Validated => Verdict::Validated {
-                        forward: self.forward,
-                        collapsed: !leads,
-                    },
-                    Came::Found => Verdict::Hit {
-                        ttl: entry.age.ttl(now),
-                    },
-                    Came::Fallback(_) if !self.role.takes_stale => {
-                        return Some(Seen::Other(Outcome::Failed));
-                    }
-                    Came::Fallback(status) => Verdict::Fallback {
-                        status,
-                        collapsed: !leads,
-                    },
-                };
-                let portion = Portion::of(&entry.head, &self.request, Some(entry.body.len()));
-                let age = self.age(&entry.age, verdict, now);
-                let (status, headers, pieces) = portion.head(&entry.head, age, verdict);
-                let body = entry.portion(pieces);
-                Some(Seen::Other(Outcome::Shared(Answer {
-                    status,
-                    headers,
-                    body: body.into(),
-                })))
+            } => Some(Seen::Other(self.ready(entry, *shared, *came))),
+            Phase::Arriving(arrival) => Some(self.arriving(arrival)),
+        }
+    }
+
+    /// The answer that is stored.
+    fn ready(&self, entry: &Arc<Entry>, shared: Result<(), Uncacheable>, came: Came) -> Outcome {
+        let now = self.clock.now();
+        let leads = self.role.leads;
+        if let Some(refused) = self.refused(&entry.age, shared) {
+            return refused;
+        }
+        if !leads && !entry.vary.matches(&self.request) {
+            return Outcome::Varies;
+        }
+        let verdict = match came {
+            Came::Validated => Verdict::Validated {
+                forward: self.forward,
+                collapsed: !leads,
+            },
+            Came::Found => Verdict::Hit {
+                ttl: entry.age.ttl(now),
+            },
+            Came::Fallback(_) if !self.role.takes_stale => return Outcome::Failed,
+            Came::Fallback(status) => Verdict::Fallback {
+                status,
+                collapsed: !leads,
+            },
+        };
+        let portion = Portion::of(&entry.head, &self.request, Some(entry.body.len()));
+        let age = self.age(&entry.age, verdict, now);
+        let (status, headers, pieces) = portion.head(&entry.head, age, verdict);
+        Outcome::Shared(Answer {
+            status,
+            headers,
+            body: entry.portion(pieces).into(),
+        })
+    }
+
+    /// The answer as far as it has come.
+    fn arriving(&self, arrival: &Arrival) -> Seen {
+        let now = self.clock.now();
+        let leads = self.role.leads;
+        if arrival.body.ended == Some(Ended::Broken) {
+            return Seen::Other(Outcome::Failed);
+        }
+        let shared = match arrival.age.is_reusable() {
+            true => Ok(()),
+            false => Err(Uncacheable::NotReusable),
+        };
+        if let Some(refused) = self.refused(&arrival.age, shared) {
+            return Seen::Other(refused);
+        }
+        if !leads && !arrival.vary.matches(&self.request) {
+            return Seen::Other(Outcome::Varies);
+        }
+        let verdict = match leads {
+            false => Verdict::Collapsed(self.forward),
+            true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
+            true => Verdict::Stored(self.forward),
+        };
+        let portion = Portion::of(&arrival.head, &self.request, arrival.length).in_order();
+        let age = self.age(&arrival.age, verdict, now);
+        let (status, mut headers, pieces) = portion.head(&arrival.head, age, verdict);
+        if leads && status != StatusCode::NOT_MODIFIED {
+            for (name, value) in &arrival.own {
+                headers.append(name.clone(), value.clone());
             }
-            Phase::Arriving(arrival) => {
-                if arrival.body.ended == Some(Ended::Broken) {
-                    return Some(Seen::Other(Outcome::Failed));
-                }
-                let shared = match arrival.age.is_reusable() {
-                    true => Ok(()),
-                    false => Err(Uncacheable::NotReusable),
-                };
-                if let Some(refused) = self.refused(&arrival.age, shared) {
-                    return Some(Seen::Other(refused));
-                }
-                if !leads && !arrival.vary.matches(&self.request) {
-                    return Some(Seen::Other(Outcome::Varies));
-                }
-                let verdict = match leads {
-                    false => Verdict::Collapsed(self.forward),
-                    true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
-                    true => Verdict::Stored(self.forward),
-                };
-                let portion = Portion::of(&arrival.head, &self.request, arrival.length).in_order();
-                let age = self.age(&arrival.age, verdict, now);
-                let (status, mut headers, pieces) = portion.head(&arrival.head, age, verdict);
-                if leads && status != StatusCode::NOT_MODIFIED {
-                    for (name, value) in &arrival.own {
-                        headers.append(name.clone(), value.clone());
-                    }
-                }
-                Some(Seen::Arriving {
-                    status,
-                    headers,
-                    length: arrival.length,
-                    pieces,
-                })
-            }
+        }
+        Seen::Arriving {
+            status,
+            headers,
+            length: arrival.length,
+            pieces,
         }
     }
 

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame};
 
 use crate::cache::{self, NotKept, PartPermit};
@@ -29,7 +29,8 @@ pub(super) async fn fetch(
 ) -> Result<Response<Stream>, Reject> {
     context.cache = Some(CacheResult::Miss);
     let order = Order::new(context, upstream);
-    let sent = forward::send(&order, |head| permit.prepare(head), RequestBody::Empty).await;
+    let edit = |head: &mut HeaderMap| permit.prepare(head);
+    let sent = forward::send(&order, Some(&edit), RequestBody::Empty).await;
     context.exchange = sent.exchange;
     context.sticky = sent.sticky;
     let (mut head, source) = sent.result?.into_parts();
