@@ -29,6 +29,7 @@ use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
 use super::outbound::Stream;
+use super::partial;
 use super::reject::Reject;
 
 /// How often a request looks up, while the fetches that it waits for fail or are for others.
@@ -37,6 +38,9 @@ const ROUNDS: usize = 3;
 const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
+
+/// Bytes of an answer that are sent whole to a client that asked for a part, rather than asking again.
+const SPARED: u64 = 64 * 1024;
 
 /// What the cache says at once.
 pub(super) enum AtOnce {
@@ -137,6 +141,7 @@ pub(super) async fn look_up(
                 return Ok(hit_answer(context, hit, CacheResult::Stale, now));
             }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
+            Lookup::Part(permit) => return partial::fetch(context, upstream, permit).await,
             Lookup::Bypass(why) => {
                 let requested = context.worker.cache.clock().now();
                 let mut answer = go_past(context, upstream, body, why).await?;
@@ -307,7 +312,7 @@ fn hit_answer(
     let stream = match body {
         HitBody::Empty => Stream::Empty,
         HitBody::One(bytes) => Stream::Whole(bytes),
-        body @ HitBody::Segments(_) => Stream::Shared(body.into()),
+        body @ (HitBody::Segments(_) | HitBody::Parts(_)) => Stream::Shared(body.into()),
     };
     response(status, headers, stream)
 }
@@ -458,8 +463,13 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
         }
     };
     let length = answer.body().length();
+    // Whoever wants a part of something large asks for it again, and gets no more than that.
+    let is_asked_again = answer.status() == StatusCode::OK
+        && permit.is_ranged()
+        && length.is_none_or(|length| length > SPARED);
     match permit.start(answer.status(), answer.headers(), length) {
         Started::FellBack => own.borrow_mut().fell_back = true,
+        Started::Uncacheable(refusal) if is_asked_again => refused(refusal.reason),
         // Nobody looks before this task yields.
         Started::Uncacheable(refusal) => {
             refused(refusal.reason);

@@ -28,6 +28,7 @@ mod headers;
 mod normalize;
 mod outbound;
 mod own;
+mod partial;
 mod path;
 mod purging;
 mod reject;

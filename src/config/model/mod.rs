@@ -26,7 +26,7 @@ use std::time::Duration;
 use super::units::ByteSize;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
-pub use caching::{CacheRule, KeyRule, Purgers, QueryRule, SetCookies, StatusPattern};
+pub use caching::{CacheRule, KeyRule, Purgers, QueryRule, Ranges, SetCookies, StatusPattern};
 pub use claims::{CERTIFICATE, Claims, WRITTEN_ANEW};
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;

@@ -341,6 +341,7 @@ pub(crate) struct CacheRule {
     pub(crate) set_cookie: Text,
     pub(crate) ignore_cookies: List<String>,
     pub(crate) purge: List<String>,
+    pub(crate) ranges: Text,
     pub(crate) key: Lenient<KeyRule>,
 }
 
