@@ -101,7 +101,7 @@ pub(super) async fn look_up(
     first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
-        return forward::straight(context, &Order::new(context, upstream), body).await;
+        return pass_by(context, upstream, body, Bypass::Upgrade).await;
     }
     let beyond = match passes_by(context, &body) {
         Ok(beyond) => beyond,
@@ -136,14 +136,16 @@ pub(super) async fn look_up(
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => {
                 let requested = context.worker.cache.clock().now();
-                let answer = pass_by(context, upstream, body, why).await?;
-                if context.request.method == Method::HEAD {
+                let mut answer = sent_past(context, upstream, body, why).await?;
+                let may_learn = !matches!(why, Bypass::RequestNoStore | Bypass::Authorization);
+                if context.request.method == Method::HEAD && may_learn {
                     asking(context, host, upstream, &beyond, |request, scratch| {
                         let (status, headers) = (answer.status(), answer.headers());
                         let cache = &context.worker.cache;
                         cache.observe_head(rule, request, requested, status, headers, scratch);
                     });
                 }
+                why.annotate(answer.headers_mut());
                 return Ok(answer);
             }
             Lookup::Wait(waiter) => (waiter, None),
@@ -202,15 +204,25 @@ async fn pass_by(
     body: Inbound,
     why: Bypass,
 ) -> Result<Response<Stream>, Reject> {
+    let mut answer = sent_past(context, upstream, body, why).await?;
+    why.annotate(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Sends a request past the cache.
+async fn sent_past(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+    why: Bypass,
+) -> Result<Response<Stream>, Reject> {
     context.cache = Some(CacheResult::Bypass);
     if let Some(route) = context.route {
         let metrics = &context.view.snapshot.routes[route.0].metrics;
         metrics.worker(context.worker.id).cache_bypass(why);
     }
     let order = Order::new(context, upstream);
-    let mut answer = forward::straight(context, &order, body).await?;
-    why.annotate(answer.headers_mut());
-    Ok(answer)
+    forward::straight(context, &order, body).await
 }
 
 /// Shows the cache a request as it sees it, and lends it a buffer.
