@@ -15,6 +15,7 @@ use http::header::{
     EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, VARY,
 };
 use http::{Method, StatusCode};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::wire::fields::{is_hop_by_hop, members};
@@ -25,7 +26,8 @@ use super::control::MaxStale;
 use super::freshness::Freshness;
 use super::purge::{Generation, Generations, Standing};
 use super::status::{HIT, Verdict, stamp};
-use super::tags::Tags;
+use super::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
+use super::targeted::{HEADGATE_CACHE_CONTROL, SURROGATE_CONTROL};
 use super::vary::Vary;
 
 /// Set by `proxy` on every answer; an entry keeps a place for it.
@@ -197,6 +199,8 @@ impl Ageing {
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// What the answer says to this cache alone: kept for when it is validated, never sent on.
+    for_us: Box<[(HeaderName, HeaderValue)]>,
     /// `Cache-Status` of the caches further in.
     inner: Option<HeaderValue>,
 }
@@ -225,10 +229,14 @@ impl Head {
         let parts: Vec<&[u8]> = kept().map(|(_, value)| value.as_bytes()).collect();
         let mut values = counted(&parts, reservation);
         let mut copy = HeaderMap::with_capacity(parts.len() + 5);
+        let mut for_us = Vec::new();
         for (name, value) in kept() {
             let bytes = values.split_to(value.len().min(values.len()));
             if let Ok(value) = HeaderValue::from_maybe_shared(bytes) {
-                copy.append(name.clone(), value);
+                match FOR_US.contains(name) {
+                    true => for_us.push((name.clone(), value)),
+                    false => drop(copy.append(name.clone(), value)),
+                }
             }
         }
         // RFC 9110 section 6.6.1: whoever receives an answer without a date adds it.
@@ -244,14 +252,24 @@ impl Head {
         Self {
             status,
             headers: copy,
+            for_us: for_us.into(),
             inner,
         }
+    }
+
+    /// All that the origin said: what is sent on, and what was for this cache alone.
+    pub(super) fn said(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        for (name, value) in &self.for_us {
+            headers.append(name.clone(), value.clone());
+        }
+        headers
     }
 
     fn lines(&self) -> Box<[u8]> {
         let mut text = Vec::new();
         for (name, value) in &self.headers {
-            if ![CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQUEST_ID].contains(name) {
+            if !OVERWRITTEN.contains(name) {
                 text.extend_from_slice(name.as_ref());
                 text.extend_from_slice(b": ");
                 text.extend_from_slice(value.as_bytes());
@@ -300,13 +318,25 @@ impl Head {
     }
 }
 
+/// Fields that speak to this cache, and to nobody behind it.
+const FOR_US: [HeaderName; 4] = [
+    HEADGATE_CACHE_CONTROL,
+    SURROGATE_CONTROL,
+    SURROGATE_KEY,
+    CACHE_TAG,
+];
+
+/// Takes from an answer that is not stored what it says to this cache alone.
+pub fn strip(headers: &mut HeaderMap) {
+    for name in FOR_US {
+        headers.remove(name);
+    }
+}
+
 /// RFC 9111 section 3.1 and RFC 9110 section 7.6.1. `X-Request-Id` is of one request only.
 fn is_per_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    // For this cache alone.
-    const OURS: [&str; 2] = ["headgate-cache-control", "surrogate-control"];
     *name == X_REQUEST_ID
         || is_hop_by_hop(name)
-        || OURS.contains(&name.as_str())
         || name.as_str() == "proxy-authentication-info"
         || headers
             .get_all(CONNECTION)
@@ -425,7 +455,7 @@ impl Hit {
         (head.status, head.answer(age, verdict), body)
     }
 
-    /// The answer with its fields as lines of HTTP/1.1, where its body is whole and in one piece.
+    /// The answer with its fields as they are stored, where its body is whole and in one piece.
     ///
     /// # Errors
     /// With the hit, where it is not.
@@ -445,7 +475,10 @@ impl Hit {
     }
 }
 
-/// The fields of a hit as lines of HTTP/1.1, without its length and without `X-Request-Id`.
+/// What an answer states anew.
+static OVERWRITTEN: [HeaderName; 4] = [CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQUEST_ID];
+
+/// The fields of a hit, without its length and without `X-Request-Id`: as lines of HTTP/1.1, or one by one.
 #[derive(Debug)]
 pub struct Lines {
     entry: Arc<Entry>,
@@ -468,6 +501,26 @@ impl Lines {
         out.extend_from_slice(HIT.as_bytes());
         out.extend_from_slice(digits.format(self.ttl).as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Shows them one by one.
+    pub fn show(&self, each: &mut dyn FnMut(&str, &[u8])) {
+        let head = &self.entry.head;
+        for (name, value) in &head.headers {
+            if !OVERWRITTEN.contains(name) {
+                each(name.as_str(), value.as_bytes());
+            }
+        }
+        let mut digits = itoa::Buffer::new();
+        each(AGE.as_str(), digits.format(self.age).as_bytes());
+        let mut status: SmallVec<[u8; 64]> = SmallVec::new();
+        if let Some(inner) = &head.inner {
+            status.extend_from_slice(inner.as_bytes());
+            status.extend_from_slice(b", ");
+        }
+        status.extend_from_slice(HIT.as_bytes());
+        status.extend_from_slice(digits.format(self.ttl).as_bytes());
+        each(CACHE_STATUS.as_str(), &status);
     }
 }
 
@@ -518,6 +571,25 @@ mod tests {
             ("x-request-id", ""),
         ]);
         assert_eq!(stored.headers, expected);
+    }
+
+    #[test]
+    fn what_is_for_this_cache_is_kept_for_validation_and_not_sent_on() {
+        let lines = [
+            ("surrogate-key", "a b"),
+            ("cache-tag", "c"),
+            ("surrogate-control", "max-age=1"),
+            ("headgate-cache-control", "max-age=2"),
+            ("cdn-cache-control", "max-age=3"),
+            ("x", "1"),
+        ];
+        let stored = head(&lines);
+        let answer = stored.answer(None, Verdict::Hit { ttl: 1 });
+        let said = stored.said();
+        for (index, (name, value)) in lines.into_iter().enumerate() {
+            assert_eq!(answer.contains_key(name), index > 3, "{name}");
+            assert_eq!(said[name], value);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::entry::{Ageing, Entry, Head};
 use super::key::Key;
 use super::purge::{Generation, Generations, Standing};
 use super::status::{Refusal, Uncacheable};
+use super::tags::Tags;
 use super::vary::Vary;
 
 /// How far an unstored body runs ahead of its slowest reader, in bytes.
@@ -74,7 +75,7 @@ impl Flights {
     ) -> Boarded {
         let mut shard = self.shard(key.bytes).lock();
         if let Some(flight) = shard.get(key.bytes)
-            && generations.0.standing(flight.generation, key.url(), &[]) == Standing::Current
+            && flight.is_current(generations.0, key.url())
             && let Some(boarded) = flight.admit(request, may_ride)
         {
             return boarded;
@@ -172,6 +173,7 @@ pub(super) struct Arrival {
     /// Fields for the leader alone.
     pub(super) own: HeaderMap,
     pub(super) vary: Vary,
+    pub(super) tags: Tags,
     pub(super) age: Ageing,
     pub(super) length: Option<u64>,
     pub(super) body: Growing,
@@ -259,6 +261,17 @@ impl Flight {
 
     pub(super) fn key_len(&self) -> usize {
         self.key.len()
+    }
+
+    /// Whether nothing of it was purged since it began, as far as is known.
+    fn is_current(&self, generations: &Generations, url: &[u8]) -> bool {
+        let state = self.state.lock();
+        let tags = match &state.phase {
+            Phase::Arriving(arrival) => arrival.tags.hashes(),
+            Phase::Ready { entry, .. } => entry.tags.hashes(),
+            Phase::Awaiting | Phase::Refused(_) | Phase::Failed => &[],
+        };
+        generations.standing(self.generation, url, tags) == Standing::Current
     }
 
     /// Lets a request ride, or tells why not; `None` when this flight has come to its end.

@@ -46,7 +46,6 @@ use std::sync::Arc;
 use ahash::RandomState;
 use http::header::{AUTHORIZATION, COOKIE, ETAG};
 use http::{HeaderMap, Method, StatusCode};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -64,13 +63,13 @@ use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
 
-pub use entry::{Failure, Hit, HitBody, Lines};
+pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use permit::{Permit, Revalidated, Started};
 pub use purge::{Strength, TooManyPrefixes};
 pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
-pub use selector::Selector;
+pub use selector::{Selection, Selector, Swept};
 pub use status::{Bypass, Forward, Refusal, Uncacheable};
 
 /// The cache of one process.
@@ -83,8 +82,6 @@ pub struct Cache {
     hasher: RandomState,
     clock: Clock,
     max_object: u64,
-    /// The last purge before a sweep, and when that was.
-    swept: Mutex<Option<(u32, Instant)>>,
 }
 
 /// A request as the cache sees it.
@@ -151,7 +148,6 @@ impl Cache {
             hasher,
             clock,
             max_object: max_object.0,
-            swept: Mutex::default(),
         })
     }
 
@@ -282,7 +278,7 @@ impl Cache {
             received: self.clock.now(),
             wall: self.clock.wall(),
         };
-        let merged = conditional::merged(&stored.head.headers, answer);
+        let merged = conditional::merged(&stored.head.said(), answer);
         let whose = personal(rule, request);
         let judged = freshness::judge(stored.head.status, &merged, rule, whose, &times);
         if let Err(Uncacheable::Authorization | Uncacheable::Cookie) = judged {
@@ -389,9 +385,10 @@ impl Cache {
                         is_personal: asked.is_personal(),
                         is_anonymous: asked.personal.is_none(),
                         takes_stale: !asked.control.demands(),
+                        came: generation,
                     };
-                    let clock = self.clock.clone();
-                    return Lookup::Wait(Waiter::new(ticket, headers, found.forward, role, clock));
+                    let cache = Arc::clone(self);
+                    return Lookup::Wait(Waiter::new(ticket, headers, found.forward, role, cache));
                 }
                 Boarded::Occupied => return Lookup::Bypass(Bypass::Revalidating),
                 Boarded::Varies(vary) => {

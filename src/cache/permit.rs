@@ -20,7 +20,7 @@ use super::Cache;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
 use super::device::{self, X_DEVICE_CLASS};
-use super::entry::{Ageing, Entry, Failure, Head};
+use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
 use super::freshness::{Personal, Storable, Times, date_of, judge};
@@ -162,9 +162,10 @@ impl Permit {
             is_personal: self.personal.is_some(),
             is_anonymous: false,
             takes_stale: true,
+            came: self.flying.flight.generation,
         };
-        let clock = self.flying.cache.clock.clone();
-        Waiter::new(ticket, Arc::clone(&self.request), self.forward, role, clock)
+        let cache = Arc::clone(&self.flying.cache);
+        Waiter::new(ticket, Arc::clone(&self.request), self.forward, role, cache)
     }
 
     /// The origin failed: everyone who takes it gets the stale answer, where one may be served.
@@ -228,6 +229,7 @@ impl Permit {
             head: Arc::clone(&plan.head),
             own: plan.own_fields.clone(),
             vary: plan.vary.clone(),
+            tags: plan.tags.clone(),
             age: plan.age,
             length: content_length,
             body: Growing::default(),
@@ -249,7 +251,7 @@ impl Permit {
             return Revalidated::Mismatch(self);
         };
         let times = self.times();
-        let merged = conditional::merged(&stored.head.headers, headers);
+        let merged = conditional::merged(&stored.head.said(), headers);
         let (entry, shared) = match self.freshened(&stored, &merged, &times) {
             Some((entry, Ok(()))) => {
                 let entry = Arc::new(entry);
@@ -432,5 +434,6 @@ fn of(headers: &HeaderMap, hidden: &[HeaderName]) -> HeaderMap {
             own.append(name.clone(), value.clone());
         }
     }
+    strip(&mut own);
     own
 }

@@ -8,19 +8,24 @@
 //! slot cost a needless miss, never a wrong answer.
 //! Invariant: no purge walks what is stored, and a look-up locks nothing unless a prefix was purged since.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
 const SLOTS: usize = 1 << 16;
 /// More purged prefixes than this at a time would make look-ups slow.
 const MAX_PREFIXES: usize = 256;
 
+/// Nothing that was asked for so long ago can still arrive.
+const LONGEST_FETCH: Duration = Duration::from_secs(60 * 60);
+
 /// The numbers of the last purges.
 #[derive(Debug)]
 pub(super) struct Generations {
     /// Of any purge.
-    last: AtomicU32,
+    last: AtomicU64,
     all: Mark,
     urls: Box<[Mark]>,
     tags: Box<[Mark]>,
@@ -31,15 +36,29 @@ pub(super) struct Generations {
 /// The numbers of the last purges of one thing.
 #[derive(Debug, Default)]
 struct Mark {
-    hard: AtomicU32,
-    soft: AtomicU32,
+    hard: AtomicU64,
+    soft: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Prefix {
     of: Box<[u8]>,
-    number: u32,
+    number: u64,
     strength: Strength,
+    at: Instant,
+}
+
+/// Which purged prefixes say something about what is still stored.
+#[derive(Debug)]
+pub(super) struct Wanted(Vec<(Box<[u8]>, u64, bool)>);
+
+impl Wanted {
+    /// Something is stored under `url` that was asked for then.
+    pub(super) fn see(&mut self, then: Generation, url: &[u8]) {
+        for (of, number, wanted) in &mut self.0 {
+            *wanted |= *number > then.born && url.starts_with(of);
+        }
+    }
 }
 
 /// What a purge leaves.
@@ -54,7 +73,7 @@ pub enum Strength {
 /// The moment at which something was asked for, and its URL's slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Generation {
-    born: u32,
+    born: u64,
     slot: u16,
 }
 
@@ -77,7 +96,7 @@ pub struct TooManyPrefixes;
 impl Mark {
     // Relaxed is enough, here and for `last`: whoever must see a purge has learned of the write from its
     // answer, hence through a socket, which orders the two.
-    fn since(&self, born: u32) -> Standing {
+    fn since(&self, born: u64) -> Standing {
         if self.hard.load(Ordering::Relaxed) > born {
             Standing::Gone
         } else if self.soft.load(Ordering::Relaxed) > born {
@@ -87,7 +106,7 @@ impl Mark {
         }
     }
 
-    fn set(&self, number: u32, strength: Strength) {
+    fn set(&self, number: u64, strength: Strength) {
         match strength {
             Strength::Hard => self.hard.fetch_max(number, Ordering::AcqRel),
             Strength::Soft => self.soft.fetch_max(number, Ordering::AcqRel),
@@ -99,7 +118,7 @@ impl Generations {
     pub(super) fn new() -> Self {
         let marks = || (0..SLOTS).map(|_| Mark::default()).collect();
         Self {
-            last: AtomicU32::new(0),
+            last: AtomicU64::new(0),
             all: Mark::default(),
             urls: marks(),
             tags: marks(),
@@ -148,27 +167,28 @@ impl Generations {
         left.max().unwrap_or(Standing::Current)
     }
 
-    /// Purges the URL whose key has this hash.
-    pub(super) fn purge_url(&self, hash: u64, strength: Strength) {
-        self.purge(self.urls.get(usize::from(slot_of(hash))), strength);
+    /// Purges the URL whose key has this hash; the purge's number.
+    pub(super) fn purge_url(&self, hash: u64, strength: Strength) -> u64 {
+        self.purge(self.urls.get(usize::from(slot_of(hash))), strength)
     }
 
-    /// Purges what has the tag of this hash.
-    pub(super) fn purge_tag(&self, hash: u64, strength: Strength) {
-        self.purge(self.tags.get(usize::from(slot_of(hash))), strength);
+    /// Purges what has the tag of this hash; the purge's number.
+    pub(super) fn purge_tag(&self, hash: u64, strength: Strength) -> u64 {
+        self.purge(self.tags.get(usize::from(slot_of(hash))), strength)
     }
 
-    /// Purges everything.
-    pub(super) fn purge_all(&self, strength: Strength) {
-        self.purge(Some(&self.all), strength);
+    /// Purges everything; the purge's number.
+    pub(super) fn purge_all(&self, strength: Strength) -> u64 {
+        self.purge(Some(&self.all), strength)
     }
 
-    /// Purges every URL that begins so.
+    /// Purges every URL that begins so; the purge's number.
     pub(super) fn purge_prefix(
         &self,
         of: &[u8],
         strength: Strength,
-    ) -> Result<(), TooManyPrefixes> {
+        now: Instant,
+    ) -> Result<u64, TooManyPrefixes> {
         let mut prefixes = self.prefixes.write();
         prefixes.retain(|prefix| *prefix.of != *of || prefix.strength != strength);
         if prefixes.len() >= MAX_PREFIXES {
@@ -179,31 +199,55 @@ impl Generations {
             of: of.into(),
             number,
             strength,
+            at: now,
         });
         drop(prefixes);
         self.prefix.set(number, strength);
-        Ok(())
+        Ok(number)
     }
 
-    /// Forgets the purged prefixes up to a number that `last` gave: nothing so old is left.
-    pub(super) fn forget_prefixes(&self, up_to: u32) {
-        self.prefixes.write().retain(|prefix| prefix.number > up_to);
+    /// The prefixes that were purged so far, to be shown all that is stored.
+    pub(super) fn prefixes(&self) -> Wanted {
+        let prefixes = self.prefixes.read();
+        let each = prefixes
+            .iter()
+            .map(|prefix| (prefix.of.clone(), prefix.number, false));
+        Wanted(each.collect())
     }
 
-    /// The number of the last purge.
-    pub(super) fn last(&self) -> u32 {
-        self.last.load(Ordering::Acquire)
+    /// Forgets the prefixes that say nothing about what is stored, nor about what may still arrive.
+    pub(super) fn forget_prefixes(&self, but: &Wanted, now: Instant) {
+        let Wanted(seen) = but;
+        self.prefixes.write().retain(|prefix| {
+            let found = seen.iter().find(|(_, number, _)| *number == prefix.number);
+            found.is_none_or(|(_, _, wanted)| *wanted)
+                || now.saturating_duration_since(prefix.at) < LONGEST_FETCH
+        });
     }
 
-    fn purge(&self, mark: Option<&Mark>, strength: Strength) {
+    fn purge(&self, mark: Option<&Mark>, strength: Strength) -> u64 {
+        let number = self.next();
         if let Some(mark) = mark {
-            mark.set(self.next(), strength);
+            mark.set(number, strength);
         }
+        number
     }
 
     /// What was captured before this is older than what the number is for.
-    fn next(&self) -> u32 {
-        self.last.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
+    fn next(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::AcqRel).saturating_add(1)
+    }
+}
+
+impl Generation {
+    /// Whether this moment lies before a purge of that number.
+    pub(super) fn is_before(self, number: u64) -> bool {
+        self.born < number
+    }
+
+    /// Whether something was purged between the two moments.
+    pub(super) fn differs_from(self, other: Self) -> bool {
+        self.born != other.born
     }
 }
 
@@ -263,26 +307,48 @@ mod tests {
     fn prefixes_reach_what_begins_so_and_was_asked_for_before() {
         let purges = Generations::new();
         let then = purges.capture(1);
-        purges.purge_prefix(b"shop/a", Hard).unwrap();
+        let now = Instant::now();
+        purges.purge_prefix(b"shop/a", Hard, now).unwrap();
         assert_eq!(purges.standing(then, b"shop/ab", &[]), Gone);
         assert_eq!(purges.standing(then, b"shop/b", &[]), Current);
         let later = purges.capture(1);
         assert_eq!(purges.standing(later, b"shop/ab", &[]), Current);
-        purges.purge_prefix(b"shop", Soft).unwrap();
+        purges.purge_prefix(b"shop", Soft, now).unwrap();
         assert_eq!(purges.standing(later, b"shop/ab", &[]), Stale);
-        purges.forget_prefixes(purges.last());
-        assert_eq!(purges.standing(then, b"shop/ab", &[]), Current);
+    }
+
+    #[test]
+    fn a_prefix_is_forgotten_once_nothing_is_older_than_its_purge() {
+        let purges = Generations::new();
+        let then = purges.capture(1);
+        let now = Instant::now();
+        purges.purge_prefix(b"shop/a", Soft, now).unwrap();
+        let nothing = purges.prefixes();
+        purges.forget_prefixes(&nothing, now);
+        assert_eq!(purges.standing(then, b"shop/a", &[]), Stale, "may arrive");
+        let mut something = purges.prefixes();
+        something.see(then, b"shop/ab");
+        let later = now + LONGEST_FETCH;
+        purges.forget_prefixes(&something, later);
+        assert_eq!(purges.standing(then, b"shop/a", &[]), Stale, "is stored");
+        let mut others = purges.prefixes();
+        others.see(then, b"shop/b");
+        others.see(purges.capture(1), b"shop/ab");
+        purges.forget_prefixes(&others, later);
+        assert_eq!(purges.standing(then, b"shop/a", &[]), Current);
     }
 
     #[test]
     fn prefixes_are_bounded_and_a_repeated_one_takes_no_more_room() {
         let purges = Generations::new();
+        let now = Instant::now();
         for index in 0..MAX_PREFIXES {
             purges
-                .purge_prefix(index.to_string().as_bytes(), Hard)
+                .purge_prefix(index.to_string().as_bytes(), Hard, now)
                 .unwrap();
         }
-        assert_eq!(purges.purge_prefix(b"more", Hard), Err(TooManyPrefixes));
-        assert_eq!(purges.purge_prefix(b"7", Hard), Ok(()));
+        let more = purges.purge_prefix(b"more", Hard, now);
+        assert_eq!(more, Err(TooManyPrefixes));
+        assert_eq!(purges.purge_prefix(b"7", Hard, now), Ok(257));
     }
 }

@@ -15,11 +15,13 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::clock::Clock;
-
+use super::Cache;
 use super::entry::{Ageing, Head, HitBody};
 use super::flight::{Came, Ended, Phase, Ticket};
+use super::purge::{Generation, Standing};
 use super::status::{Forward, Refusal, Uncacheable, Verdict};
+use super::tags::Tags;
+use super::vary::Vary;
 
 /// Waits for the answer of a fetch under way; a future.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct Waiter {
     request: Arc<HeaderMap>,
     forward: Forward,
     role: Role,
-    clock: Clock,
+    cache: Arc<Cache>,
 }
 
 /// In what way a request waits.
@@ -46,6 +48,8 @@ pub(super) struct Role {
     pub(super) is_anonymous: bool,
     /// It takes a stale answer when the origin fails.
     pub(super) takes_stale: bool,
+    /// When it looked up.
+    pub(super) came: Generation,
 }
 
 /// What a wait led to.
@@ -55,7 +59,7 @@ pub enum Outcome {
     Shared(Answer),
     /// It is not to be shared: fetch for yourself, and do not store.
     Released(Refusal),
-    /// It is for requests with other nominated fields: look up again.
+    /// It is for requests with other nominated fields, or was purged before this one came: look up again.
     Varies,
     /// The fetch failed before there was an answer: look up again, a bounded number of times.
     Failed,
@@ -83,14 +87,14 @@ impl Waiter {
         request: Arc<HeaderMap>,
         forward: Forward,
         role: Role,
-        clock: Clock,
+        cache: Arc<Cache>,
     ) -> Self {
         Self {
             ticket: Some(ticket),
             request,
             forward,
             role,
-            clock,
+            cache,
         }
     }
 
@@ -110,10 +114,25 @@ impl Waiter {
         }))
     }
 
+    /// Whether an answer with these tags is for requests with other nominated fields, or for those who came
+    /// before it was purged: what only the answer tells, its tags, was not known when this one boarded.
+    fn is_for_others(&self, ticket: &Ticket, tags: &Tags, vary: &Vary) -> bool {
+        let flight = &ticket.flight;
+        let is_overtaken = || {
+            let url = flight.stored_key().url();
+            let generations = &self.cache.generations;
+            let standing = generations.standing(flight.generation, url, tags.hashes());
+            standing != Standing::Current
+        };
+        !self.role.leads
+            && (!vary.matches(&self.request)
+                || self.role.came.differs_from(flight.generation) && is_overtaken())
+    }
+
     /// Looks at the flight, and leaves the waker there while there is nothing to see.
     fn look(&self, ticket: &Ticket, waker: &Waker) -> Option<Seen> {
         let mut state = ticket.flight.state.lock();
-        let now = self.clock.now();
+        let now = self.cache.clock.now();
         let leads = self.role.leads;
         match &state.phase {
             Phase::Awaiting => {
@@ -132,7 +151,7 @@ impl Waiter {
                 if let Some(refused) = self.refused(&entry.age, *shared) {
                     return Some(Seen::Other(refused));
                 }
-                if !leads && !entry.vary.matches(&self.request) {
+                if self.is_for_others(ticket, &entry.tags, &entry.vary) {
                     return Some(Seen::Other(Outcome::Varies));
                 }
                 let verdict = match *came {
@@ -174,7 +193,7 @@ impl Waiter {
                 if let Some(refused) = self.refused(&arrival.age, shared) {
                     return Some(Seen::Other(refused));
                 }
-                if !leads && !arrival.vary.matches(&self.request) {
+                if self.is_for_others(ticket, &arrival.tags, &arrival.vary) {
                     return Some(Seen::Other(Outcome::Varies));
                 }
                 let verdict = match leads {

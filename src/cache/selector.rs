@@ -1,21 +1,18 @@
 //! What a purge is for, and how it is carried out.
 //!
 //! `admin` and `proxy` say what; `purge` has the numbers that make it count at once, on every worker.
-//! `count` and `sweep` walk what is stored and are for the control plane: one says what a purge would
-//! reach, the other gives back the memory of what purges have left nothing of.
+//! `sweep` walks what is stored and is for the control plane: it says what purges reach, and gives back the
+//! memory of what they have left nothing of.
 //! Invariant: a purge is in force when `purge` returns, however much is stored.
 
-use std::time::Duration;
+use std::collections::HashSet;
 
 use http::HeaderMap;
 
 use super::Cache;
 use super::key::{self, Key};
-use super::purge::{Standing, Strength, TooManyPrefixes};
+use super::purge::{Strength, TooManyPrefixes};
 use super::tags;
-
-/// Nothing that was asked for so long ago can still arrive: a purged prefix may be forgotten.
-const LONGEST_FETCH: Duration = Duration::from_secs(60 * 60);
 
 /// What a purge is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +43,28 @@ pub enum Selector<'a> {
     },
 }
 
+/// Several selectors, ready to be compared with what is stored.
+#[derive(Debug, Default)]
+pub struct Selection {
+    all: bool,
+    /// Of tags and hosts.
+    hashes: HashSet<u64>,
+    urls: HashSet<Vec<u8>>,
+    prefixes: Vec<Vec<u8>>,
+}
+
+/// What walking all that is stored has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Stored answers that each selection reaches.
+    pub answers: Vec<u64>,
+    /// Keys whose memory was given back, whichever purge they fell to.
+    pub keys: u64,
+}
+
 impl Cache {
     /// Makes what is selected unusable, or stale, for every request that comes from now on; what is
-    /// being fetched counts as stored already.
+    /// being fetched counts as stored already. Returns the purge's number, for `sweep`.
     ///
     /// # Errors
     /// When too many prefixes were purged lately.
@@ -56,22 +72,19 @@ impl Cache {
         &self,
         selector: &Selector<'_>,
         strength: Strength,
-    ) -> Result<(), TooManyPrefixes> {
+    ) -> Result<u64, TooManyPrefixes> {
         let mut scratch = Vec::new();
-        match *selector {
+        Ok(match *selector {
             Selector::All => self.generations.purge_all(strength),
             Selector::Host(host) => {
                 // Of either scheme: the default port of one is a port of the other.
-                for scheme in ["http", "https"] {
-                    scratch.clear();
-                    key::authority(&mut scratch, scheme, host.as_bytes());
-                    let hash = tags::host(&scratch, &self.hasher);
-                    self.generations.purge_tag(hash, strength);
-                }
+                let [_, number] =
+                    hosts(host, self).map(|hash| self.generations.purge_tag(hash, strength));
+                number
             }
             Selector::Tag(name) => {
                 let hash = tags::tag(name.as_bytes(), &self.hasher);
-                self.generations.purge_tag(hash, strength);
+                self.generations.purge_tag(hash, strength)
             }
             Selector::Url {
                 scheme,
@@ -80,7 +93,7 @@ impl Cache {
             } => {
                 key::url(&mut scratch, scheme, host.as_bytes(), target);
                 let hash = self.hasher.hash_one(Some(&*scratch));
-                self.generations.purge_url(hash, strength);
+                self.generations.purge_url(hash, strength)
             }
             Selector::Prefix {
                 scheme,
@@ -88,71 +101,91 @@ impl Cache {
                 target,
             } => {
                 key::url(&mut scratch, scheme, host.as_bytes(), target);
-                self.generations.purge_prefix(&scratch, strength)?;
+                let now = self.clock.now();
+                self.generations.purge_prefix(&scratch, strength, now)?
+            }
+        })
+    }
+
+    /// What `sweep` compares.
+    pub fn select(&self, selectors: &[Selector<'_>]) -> Selection {
+        let mut selection = Selection::default();
+        for selector in selectors {
+            let mut url = Vec::new();
+            match *selector {
+                Selector::All => selection.all = true,
+                Selector::Host(host) => selection.hashes.extend(hosts(host, self)),
+                Selector::Tag(name) => {
+                    let hash = tags::tag(name.as_bytes(), &self.hasher);
+                    selection.hashes.insert(hash);
+                }
+                Selector::Url {
+                    scheme,
+                    host,
+                    target,
+                } => {
+                    key::url(&mut url, scheme, host.as_bytes(), target);
+                    selection.urls.insert(url);
+                }
+                Selector::Prefix {
+                    scheme,
+                    host,
+                    target,
+                } => {
+                    key::url(&mut url, scheme, host.as_bytes(), target);
+                    selection.prefixes.push(url);
+                }
             }
         }
-        Ok(())
+        selection
     }
 
-    /// How many stored answers a purge would reach. Walks all that is stored: not for a worker.
-    pub fn count(&self, selector: &Selector<'_>) -> u64 {
-        let wanted = Wanted::new(selector, self);
-        let mut count = 0;
-        self.store.walk(|key, slot| {
-            let url = Key::of(key).url();
-            let left = slot
-                .variants()
-                .iter()
-                .filter(|entry| entry.is_left(&self.generations, url));
-            let reached = left.filter(|entry| wanted.includes(url, entry.tags.hashes()));
-            count += reached.count() as u64;
-        });
-        count
-    }
-
-    /// Gives back the memory of what purges have left nothing of; how many keys went. Walks all that is
-    /// stored: not for a worker.
-    pub fn sweep(&self) -> u64 {
-        let before = self.generations.last();
+    /// Counts what each selection reaches: by the purge of that number, or by one that is still to come.
+    /// Gives back the memory of what purges have left nothing of. Walks all that is stored: not for a
+    /// worker.
+    pub fn sweep(&self, asked: &[(Selection, Option<u64>)]) -> Swept {
+        let mut prefixes = self.generations.prefixes();
         let mut gone = Vec::new();
+        let mut answers = vec![0; asked.len()];
         self.store.walk(|key, slot| {
             let url = Key::of(key).url();
-            let is_left = |entry: &_| self.is_left(entry, url);
-            if !slot.variants().is_empty() && !slot.variants().iter().any(|entry| is_left(entry)) {
+            let is_gone = slot.is_gone(&self.generations, url);
+            for entry in slot.variants() {
+                for ((selection, number), count) in asked.iter().zip(&mut answers) {
+                    let is_reached = match *number {
+                        Some(number) => entry.generation.is_before(number),
+                        None => entry.is_left(&self.generations, url),
+                    };
+                    if is_reached && selection.includes(url, entry.tags.hashes()) {
+                        *count += 1;
+                    }
+                }
+                if !is_gone {
+                    prefixes.see(entry.generation, url);
+                }
+            }
+            if is_gone {
                 gone.push(Box::<[u8]>::from(key));
             }
         });
-        for key in &gone {
-            self.store.remove(key);
-        }
+        // Something new may stand there by now.
+        gone.retain(|key| self.store.remove_gone(key, &self.generations));
         self.store.settle();
-        self.prefixes_swept(before);
-        gone.len() as u64
-    }
-
-    fn is_left(&self, entry: &super::Entry, url: &[u8]) -> bool {
-        entry.standing(&self.generations, url) != Standing::Gone
-    }
-
-    /// Nothing stored is older than these purges any more; a fetch may be, for a while.
-    fn prefixes_swept(&self, up_to: u32) {
-        let now = self.clock.now();
-        let mut swept = self.swept.lock();
-        if let Some((number, at)) = *swept
-            && now.saturating_duration_since(at) >= LONGEST_FETCH
-        {
-            self.generations.forget_prefixes(number);
-            *swept = Some((up_to, now));
-        } else if swept.is_none() {
-            *swept = Some((up_to, now));
+        self.generations
+            .forget_prefixes(&prefixes, self.clock.now());
+        Swept {
+            answers,
+            keys: gone.len() as u64,
         }
     }
 
-    /// What the answer to a write says that it has changed besides its own URL (RFC 9111 section 4.4, RFC
-    /// 9875 section 3): to be called before the answer's head is released. `url` is the target's, as
-    /// `http` or `https`, host, and path with query.
-    pub fn invalidate_named(&self, url: (&str, &[u8], &str), answer: &HeaderMap) {
-        let (scheme, host, _) = url;
+    /// Purges the groups that the answer to a write says it has changed (RFC 9875 section 3), whatever its
+    /// status: to be called before the answer's head is released. Groups of purged answers that are not
+    /// named stay.
+    pub fn invalidate_groups(&self, scheme: &str, host: &[u8], answer: &HeaderMap) {
+        if !answer.contains_key(tags::CACHE_GROUP_INVALIDATION) {
+            return;
+        }
         let mut origin = Vec::new();
         key::authority(&mut origin, scheme, host);
         for name in tags::groups(answer, &tags::CACHE_GROUP_INVALIDATION) {
@@ -162,50 +195,21 @@ impl Cache {
     }
 }
 
-/// A selector as what is stored can be compared with it.
-enum Wanted {
-    All,
-    Tag([u64; 2]),
-    Url(Vec<u8>),
-    Prefix(Vec<u8>),
+/// The hashes of a host, by `http` and by `https`.
+fn hosts(host: &str, cache: &Cache) -> [u64; 2] {
+    let mut origin = Vec::new();
+    ["http", "https"].map(|scheme| {
+        origin.clear();
+        key::authority(&mut origin, scheme, host.as_bytes());
+        tags::host(&origin, &cache.hasher)
+    })
 }
 
-impl Wanted {
-    fn new(selector: &Selector<'_>, cache: &Cache) -> Self {
-        let mut url = Vec::new();
-        match *selector {
-            Selector::All => Self::All,
-            Selector::Host(host) => Self::Tag(["http", "https"].map(|scheme| {
-                url.clear();
-                key::authority(&mut url, scheme, host.as_bytes());
-                tags::host(&url, &cache.hasher)
-            })),
-            Selector::Tag(name) => Self::Tag([tags::tag(name.as_bytes(), &cache.hasher); 2]),
-            Selector::Url {
-                scheme,
-                host,
-                target,
-            } => {
-                key::url(&mut url, scheme, host.as_bytes(), target);
-                Self::Url(url)
-            }
-            Selector::Prefix {
-                scheme,
-                host,
-                target,
-            } => {
-                key::url(&mut url, scheme, host.as_bytes(), target);
-                Self::Prefix(url)
-            }
-        }
-    }
-
+impl Selection {
     fn includes(&self, url: &[u8], tags: &[u64]) -> bool {
-        match self {
-            Self::All => true,
-            Self::Tag(wanted) => wanted.iter().any(|tag| tags.contains(tag)),
-            Self::Url(wanted) => url == wanted,
-            Self::Prefix(wanted) => url.starts_with(wanted),
-        }
+        self.all
+            || tags.iter().any(|tag| self.hashes.contains(tag))
+            || self.urls.contains(url)
+            || self.prefixes.iter().any(|prefix| url.starts_with(prefix))
     }
 }

@@ -6,8 +6,6 @@
 
 use http::header::{AGE, CACHE_STATUS, HeaderMap, HeaderValue};
 
-use super::targeted::{HEADGATE_CACHE_CONTROL, SURROGATE_CONTROL};
-
 pub use crate::metrics::{CacheBypass as Bypass, CacheRefusal as Uncacheable};
 
 impl Bypass {
@@ -75,10 +73,6 @@ impl Refusal {
 }
 
 fn append(headers: &mut HeaderMap, parts: &[&str]) {
-    // They are for this cache alone, also when it stores nothing.
-    for name in [HEADGATE_CACHE_CONTROL, SURROGATE_CONTROL] {
-        headers.remove(name);
-    }
     if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(parts.concat())) {
         headers.append(CACHE_STATUS, value);
     }

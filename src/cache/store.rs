@@ -109,6 +109,17 @@ impl Store {
         self.slots.invalidate(key);
     }
 
+    /// Removes a key if purges have left nothing of what it leads to; whether they have.
+    pub(super) fn remove_gone(&self, key: &[u8], generations: &Generations) -> bool {
+        let mut is_gone = false;
+        self.slots.entry(key.into()).and_compute_with(|slot| {
+            let url = Key::of(key).url();
+            is_gone = slot.is_some_and(|slot| slot.into_value().is_gone(generations, url));
+            if is_gone { Op::Remove } else { Op::Nop }
+        });
+        is_gone
+    }
+
     /// Shows every key with its slot, in no order.
     pub(super) fn walk(&self, mut show: impl FnMut(&[u8], &Slot)) {
         for (key, slot) in &self.slots {
@@ -172,6 +183,12 @@ impl Slot {
 
     pub(super) fn variants(&self) -> &[Arc<Entry>] {
         &self.variants
+    }
+
+    /// Whether there was something, and purges have left nothing of it.
+    pub(super) fn is_gone(&self, generations: &Generations, url: &[u8]) -> bool {
+        let mut variants = self.variants.iter();
+        !self.variants.is_empty() && !variants.any(|entry| entry.is_left(generations, url))
     }
 
     /// The newest variant that was not purged and is for a request with these fields.

@@ -52,7 +52,11 @@ impl Tags {
         if hashes.len() > MOST {
             return None;
         }
-        hashes.push(host(origin, hasher));
+        // A proxy in front may have told another host, which stands in the key beside the request's.
+        let scheme_len = memchr::memchr(0, origin).map_or(0, |at| at + 1);
+        let (scheme, names) = origin.split_at(scheme_len.min(origin.len()));
+        let names = names.split(|byte| *byte == b' ');
+        hashes.extend(names.map(|name| host(&[scheme, name].concat(), hasher)));
         Some(Self(hashes.into()))
     }
 
@@ -153,6 +157,14 @@ mod tests {
     fn a_list_of_groups_that_cannot_be_read_has_none() {
         assert_eq!(of(&[("cache-groups", "\"a\", \"b")]), of(&[]));
         assert_eq!(of(&[]).unwrap().hashes().len(), 1);
+    }
+
+    #[test]
+    fn an_answer_is_found_by_the_host_of_its_request_and_by_the_one_that_a_proxy_told() {
+        let url = b"https\0inner shop\0/p";
+        let tags = Tags::of(&HeaderMap::new(), url, &hasher()).unwrap();
+        let hosts = [b"http\0inner".as_slice(), b"http\0shop"];
+        assert_eq!(tags.hashes(), hosts.map(|origin| host(origin, &hasher())));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::*;
@@ -230,6 +231,10 @@ fn the_lines_of_a_hit_say_what_its_map_says() {
     assert_eq!((same_status, &*content), (status, &b"body"[..]));
     let mut text = Vec::new();
     lines.write(&mut text);
+    let mut shown = Vec::new();
+    lines.show(&mut |name, value| {
+        shown.push(format!("{name}: {}", std::str::from_utf8(value).unwrap()));
+    });
     let text = String::from_utf8(text).unwrap();
     let mut said: Vec<_> = text.split_terminator("\r\n").map(str::to_owned).collect();
     // Its length is the codec's to say, the request id the proxy's.
@@ -241,6 +246,8 @@ fn the_lines_of_a_hit_say_what_its_map_says() {
     said.sort();
     wanted.sort();
     assert_eq!(said, wanted);
+    shown.sort();
+    assert_eq!(shown, wanted);
 
     let head = ask(&cache, &Method::HEAD, "/p", &HeaderMap::new(), now);
     assert!(hit(head).into_lines(now).is_err(), "it has no body");

@@ -167,6 +167,32 @@ labels! {
 }
 
 labels! {
+    /// What an operator's purge was for.
+    PurgeKind {
+        /// A URL with all its variants.
+        Url "url"
+        /// All URLs that begin so.
+        Prefix "prefix"
+        /// A tag.
+        Tag "tag"
+        /// A host.
+        Host "host"
+        /// Everything.
+        All "all"
+    }
+}
+
+labels! {
+    /// What a purge leaves.
+    PurgeStrength {
+        /// Nothing.
+        Hard "hard"
+        /// Stale answers.
+        Soft "soft"
+    }
+}
+
+labels! {
     /// Why a client's connection ended.
     CloseReason {
         /// The client closed it.

@@ -28,7 +28,7 @@ pub use self::families::{Endpoint, EndpointCells, Listener, ListenerCells, Route
 pub use self::families::{Upstream, UpstreamCells, WorkerCells};
 pub use self::labels::{
     CacheBypass, CacheRefusal, CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError,
-    RejectReason, Side, TunnelEnd,
+    PurgeKind, PurgeStrength, RejectReason, Side, TunnelEnd,
 };
 pub use self::names::Name;
 pub use self::render::Sink;

@@ -103,6 +103,8 @@ families! {
         "Stored answers."
     CacheEvictions Counter "headgate_cache_evictions_total" []
         "Stored answers that had to make room."
+    CachePurges Counter "headgate_cache_purges_total" ["selector", "strength"]
+        "Purges by operators, by what they were for and what they leave."
     Connections Counter "headgate_connections_total" ["listener"]
         "Accepted connections."
     ConnectionsOpen Gauge "headgate_connections_open" ["listener"]

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -83,7 +83,10 @@ fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
         // A certificate says who asks, as `Authorization` does.
         return Err(Bypass::Authorization);
     }
-    match claims::beyond_key(&context.request.headers, context.client.is_told()) {
+    if !context.seen.claims {
+        return Ok(String::new());
+    }
+    match claims::beyond_key(&context.request.headers) {
         Beyond::Nothing => Ok(String::new()),
         Beyond::Target(told) => Ok(told),
         Beyond::Method => Err(Bypass::Method),
@@ -136,7 +139,7 @@ pub(super) async fn look_up(
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => {
                 let requested = context.worker.cache.clock().now();
-                let mut answer = sent_past(context, upstream, body, why).await?;
+                let mut answer = go_past(context, upstream, body, why).await?;
                 let may_learn = !matches!(why, Bypass::RequestNoStore | Bypass::Authorization);
                 if context.request.method == Method::HEAD && may_learn {
                     asking(context, host, upstream, &beyond, |request, scratch| {
@@ -145,7 +148,7 @@ pub(super) async fn look_up(
                         cache.observe_head(rule, request, requested, status, headers, scratch);
                     });
                 }
-                why.annotate(answer.headers_mut());
+                label(&mut answer, why);
                 return Ok(answer);
             }
             Lookup::Wait(waiter) => (waiter, None),
@@ -173,9 +176,20 @@ pub(super) async fn look_up(
         }
     }
     context.cache = Some(CacheResult::Miss);
+    let mut answer = straight(context, upstream, body).await?;
+    alone.annotate(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Sends a request for its client alone.
+async fn straight(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+) -> Result<Response<Stream>, Reject> {
     let order = Order::new(context, upstream);
     let mut answer = forward::straight(context, &order, body).await?;
-    alone.annotate(answer.headers_mut());
+    cache::strip(answer.headers_mut());
     Ok(answer)
 }
 
@@ -204,13 +218,13 @@ async fn pass_by(
     body: Inbound,
     why: Bypass,
 ) -> Result<Response<Stream>, Reject> {
-    let mut answer = sent_past(context, upstream, body, why).await?;
-    why.annotate(answer.headers_mut());
+    let mut answer = go_past(context, upstream, body, why).await?;
+    label(&mut answer, why);
     Ok(answer)
 }
 
-/// Sends a request past the cache.
-async fn sent_past(
+/// Sends a request past the cache. The answer is what the endpoint has said.
+async fn go_past(
     context: &mut Context,
     upstream: UpstreamId,
     body: Inbound,
@@ -223,6 +237,12 @@ async fn sent_past(
     }
     let order = Order::new(context, upstream);
     forward::straight(context, &order, body).await
+}
+
+/// Makes an answer from past the cache into the client's.
+fn label(answer: &mut Response<Stream>, why: Bypass) {
+    cache::strip(answer.headers_mut());
+    why.annotate(answer.headers_mut());
 }
 
 /// Shows the cache a request as it sees it, and lends it a buffer.
@@ -298,8 +318,7 @@ fn may_stay_lines(context: &Context) -> bool {
     let route = context
         .route
         .map(|route| &context.view.snapshot.routes[route.0]);
-    context.request.version < Version::HTTP_2
-        && route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
+    route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {
@@ -366,6 +385,7 @@ async fn wait(
         }
         (Outcome::Released(refusal), Some(result)) => {
             let mut answer = result?;
+            cache::strip(answer.headers_mut());
             refusal.annotate(answer.headers_mut());
             Waited::Answer(answer)
         }

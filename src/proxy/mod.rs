@@ -29,12 +29,16 @@ mod normalize;
 mod outbound;
 mod own;
 mod path;
+mod purging;
 mod reject;
 mod removed;
 mod respond;
+mod sift;
 mod static_files;
 mod trust;
+pub mod url;
 mod worker;
+mod writes;
 
 pub use outbound::Outbound;
 pub use worker::{View, Worker};

@@ -28,7 +28,7 @@ pub(super) enum Stream {
     Empty,
     /// From memory, at once.
     Whole(Bytes),
-    /// From the store, its fields too: over HTTP/1.x, on a route that changes nothing in them.
+    /// From the store, its fields too, on a route that changes nothing in them.
     Hit {
         /// The fields.
         lines: cache::Lines,
@@ -95,6 +95,17 @@ impl Outbound {
             self.context.end = End::Removed;
         }
         "its route or its endpoint has been removed".into()
+    }
+
+    /// See `wire::Handler::show_fields`.
+    pub(super) fn show_fields(&self, each: &mut dyn FnMut(&str, &[u8])) -> bool {
+        match &self.stream {
+            Stream::Hit { lines, .. } => {
+                lines.show(each);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// See `wire::Handler::write_fields`.

@@ -23,7 +23,7 @@ use super::{AcmeTokens, Live, Route, Snapshot, Upstream};
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// A certificate or key is not usable.
-    #[error("listener {address}: {source}")]
+    #[error("listener {address}")]
     Tls {
         /// The listener.
         address: model::ListenAddress,
@@ -32,7 +32,7 @@ pub enum CompileError {
         source: TlsError,
     },
     /// TLS to an upstream cannot be set up.
-    #[error("upstream {upstream}: {source}")]
+    #[error("upstream {upstream}")]
     UpstreamTls {
         /// The upstream.
         upstream: Arc<str>,
@@ -107,7 +107,23 @@ pub fn compile(
         shard_maps: config.shard_maps.iter().map(shard::Map::new).collect(),
         acme_tokens: acme_tokens(config, live),
         tls,
+        key_queries: key_queries(config),
     })
+}
+
+fn key_queries(config: &model::Config) -> Box<[model::QueryRule]> {
+    let mut rules: Vec<model::QueryRule> = Vec::new();
+    for rule in config
+        .routes
+        .iter()
+        .filter_map(|route| route.cache.as_ref())
+    {
+        let query = &rule.key.query;
+        if *query != model::QueryRule::default() && !rules.contains(query) {
+            rules.push(query.clone());
+        }
+    }
+    rules.into()
 }
 
 fn acme_tokens(config: &model::Config, live: &Live) -> Option<Arc<AcmeTokens>> {

@@ -40,6 +40,7 @@ mod log_lines;
 mod pool;
 mod proxy_protocol;
 mod proxying;
+mod purging;
 mod reloading;
 mod routing;
 mod sharding;

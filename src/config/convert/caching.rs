@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cx;
+use super::edge::network;
 use super::fields::Fault;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{CacheRule, KeyRule, QueryRule, SetCookies, StatusPattern};
+use crate::config::model::{CacheRule, KeyRule, Purgers, QueryRule, SetCookies, StatusPattern};
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::units::parse_duration;
 
@@ -25,6 +26,7 @@ impl Cx<'_> {
             request_directives,
             set_cookie,
             ignore_cookies,
+            purge,
             key,
         } = raw;
         let bounds = Duration::ZERO..=MAX_TTL;
@@ -55,8 +57,29 @@ impl Cx<'_> {
                 .choice(at, "set_cookie", &set_cookie, &cookies)
                 .unwrap_or(defaults.set_cookies),
             ignored_cookies: self.cookie_names(ignore_cookies, at.field("ignore_cookies"), true),
+            purgers: self.purgers(purge, at.field("purge")),
             key: self.key_rule(key.0.unwrap_or_default(), at.field("key")),
         }
+    }
+
+    fn purgers(self, raw: raw::List<String>, at: At<'_>) -> Option<Purgers> {
+        let items = raw.0?;
+        if items.is_empty() {
+            let hint = "name networks, such as `10.0.0.0/8`, or leave it out: then nobody may";
+            self.error(at.span(), "`purge` is empty", hint);
+        }
+        let mut purgers = Purgers::default();
+        for (index, item) in items.into_iter().enumerate() {
+            match item.0.as_deref() {
+                None => {}
+                Some("unix") => purgers.unix = true,
+                Some(typed) => {
+                    let network = self.settle(at.item(index), network(typed));
+                    purgers.networks.extend(network);
+                }
+            }
+        }
+        Some(purgers)
     }
 
     fn key_rule(self, raw: raw::KeyRule, at: At<'_>) -> KeyRule {

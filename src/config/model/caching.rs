@@ -3,10 +3,13 @@
 //! Filled by `convert::caching`, obeyed by `cache`. Invariant: a rule never makes the cache keep what
 //! an answer forbids; it fills in what answers leave open, or allows less.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+
+use super::Network;
 
 /// What a caching route adds to the RFCs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct CacheRule {
     /// Cookies that name no user; a `*` at the end stands for any rest. An answer to a request with
     /// another one is kept only when it says that it is for all. Default: none.
     pub ignored_cookies: Vec<Arc<str>>,
+    /// Who may purge by the method `PURGE`. Default: nobody.
+    pub purgers: Option<Purgers>,
     /// What tells stored answers apart besides scheme, host, path and query.
     pub key: KeyRule,
 }
@@ -90,6 +95,26 @@ fn is_among(name: &str, names: &[Arc<str>]) -> bool {
     })
 }
 
+/// Clients that may purge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Purgers {
+    /// Those with an address in one of these.
+    pub networks: Vec<Network>,
+    /// Every client on a Unix socket.
+    pub unix: bool,
+}
+
+impl Purgers {
+    /// Whether a client at `ip` (none: on a Unix socket) may.
+    #[must_use]
+    pub fn include(&self, ip: Option<IpAddr>) -> bool {
+        match ip {
+            Some(ip) => self.networks.iter().any(|network| network.contains(ip)),
+            None => self.unix,
+        }
+    }
+}
+
 impl Default for CacheRule {
     fn default() -> Self {
         Self {
@@ -101,6 +126,7 @@ impl Default for CacheRule {
             obeys_requests: true,
             set_cookies: SetCookies::Refuse,
             ignored_cookies: Vec::new(),
+            purgers: None,
             key: KeyRule::default(),
         }
     }

@@ -652,6 +652,18 @@ fn wrong_routes_are_told_why() {
             "br | the coding `br` is given twice",
         ),
         (
+            "{ name: r, upstream: a, cache: { purge: [] } }",
+            "[] | `purge` is empty",
+        ),
+        (
+            "{ name: r, upstream: a, cache: { purge: [unix, 10.0.0.1/8] } }",
+            "10.0.0.1/8 | `10.0.0.1/8` has bits beyond its prefix",
+        ),
+        (
+            "{ name: r, upstream: a, cache: { purge: [anybody] } }",
+            "anybody | `anybody` is not a network",
+        ),
+        (
             "{ name: r, upstream: a, compress: { types: [json] } }",
             "json | `json` is not a media type",
         ),

@@ -12,12 +12,14 @@ mod rfc9111_age;
 mod rfc9111_dates;
 mod rfc9111_directives;
 mod rfc9111_freshness;
+mod rfc9111_invalidation;
 mod rfc9111_requests;
 mod rfc9111_storing;
 mod rfc9111_validation;
 mod rfc9111_vary;
 mod rfc9211;
 mod rfc9213;
+mod rfc9875;
 mod walks;
 
 use std::time::Duration;
