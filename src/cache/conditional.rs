@@ -6,9 +6,8 @@
 //! `If-Match` and `If-Unmodified-Since` are the origin's to judge and never come here.
 
 use http::header::{
-    AGE, CACHE_STATUS, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
-    RANGE,
+    AGE, CACHE_STATUS, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -107,19 +106,14 @@ pub(super) fn describes(fresh: &HeaderMap, stored: &HeaderMap) -> bool {
     })
 }
 
-/// The stored head as the origin's `304` updates it (RFC 9111 section 3.2). Fields that describe
-/// the stored body keep their values; `Age`, `Date` and `Cache-Status` are the `304`'s alone.
+/// The stored head as the origin's `304` updates it (RFC 9111 section 3.2). Fields without which the
+/// stored bytes cannot be read keep their values; `Age`, `Date` and `Cache-Status` are the `304`'s alone.
 pub(super) fn merged(stored: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
     let mut merged = stored.clone();
     for name in [AGE, DATE, CACHE_STATUS, X_REQUEST_ID] {
         merged.remove(name);
     }
-    let describes_body = [
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-        CONTENT_TYPE,
-    ];
+    let describes_body = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE];
     for name in fresh.keys() {
         if describes_body.contains(name) {
             continue;
@@ -286,12 +280,13 @@ mod tests {
         ]);
         let fresh = map(&[
             ("content-type", "b"),
+            ("content-encoding", "gzip"),
             ("content-length", "0"),
             ("cache-control", "max-age=2"),
             ("x", "3"),
         ]);
         let expected = map(&[
-            ("content-type", "a"),
+            ("content-type", "b"),
             ("content-length", "5"),
             ("cache-control", "max-age=2"),
             ("x", "3"),

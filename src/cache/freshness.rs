@@ -276,8 +276,55 @@ pub(super) fn date_of(headers: &HeaderMap, name: HeaderName) -> Option<SystemTim
     if lines.next().is_some() { None } else { date }
 }
 
+/// Caches take names in any case (RFC 9111 section 4.2), and no zone but GMT.
 fn parse_date(value: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(value).ok()?.trim()).ok()
+    let text = std::str::from_utf8(value).ok()?.trim();
+    let parse = |text: &str| match text.contains('-') {
+        true => rfc850_date(text),
+        false => httpdate::parse_http_date(text).ok(),
+    };
+    parse(text).or_else(|| parse(&capitalised(text)))
+}
+
+/// Each word with one capital, and zones in capitals.
+fn capitalised(text: &str) -> String {
+    let mut begins = true;
+    let letters = text.chars().map(|letter| {
+        let starts = std::mem::replace(&mut begins, !letter.is_ascii_alphabetic());
+        match starts {
+            true => letter.to_ascii_uppercase(),
+            false => letter.to_ascii_lowercase(),
+        }
+    });
+    letters.collect::<String>().replace(" Gmt", " GMT")
+}
+
+/// The obsolete format with two digits of the year, which is no more than fifty years ahead (RFC 9110
+/// section 5.6.7).
+fn rfc850_date(text: &str) -> Option<SystemTime> {
+    const WEEKDAYS: [&str; 7] = [
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+    ];
+    let (weekday, rest) = text.split_once(", ")?;
+    let (date, time) = rest.split_once(' ')?;
+    let mut parts = date.split('-');
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_whole = parts.next().is_none() && year.len() == 2 && WEEKDAYS.contains(&weekday);
+    let weekday = weekday.get(..3).filter(|_| is_whole)?;
+    let today = httpdate::fmt_http_date(crate::clock::wall());
+    let this_year: u64 = today.get(12..16)?.parse().ok()?;
+    let ahead = this_year - this_year % 100 + year.parse::<u64>().ok()?;
+    let year = match ahead > this_year + 50 {
+        true => ahead - 100,
+        false => ahead,
+    };
+    httpdate::parse_http_date(&format!("{weekday}, {day} {month} {year:04} {time}")).ok()
 }
 
 #[cfg(test)]
@@ -376,6 +423,77 @@ mod tests {
         ] {
             let seconds = parse_date(date.as_bytes()).unwrap();
             assert_eq!(seconds, SystemTime::UNIX_EPOCH + 784_111_777 * SECOND);
+        }
+    }
+
+    #[test]
+    fn dates_are_read_in_any_case_and_by_no_other_zone() {
+        let seconds = SystemTime::UNIX_EPOCH + 784_111_777 * SECOND;
+        for date in [
+            "SUN, 06 nov 1994 08:49:37 gmt",
+            "sunday, 06-NOV-94 08:49:37 Gmt",
+            "sun nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse_date(date.as_bytes()), Some(seconds), "{date}");
+        }
+        for broken in [
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37 +0000",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun, 06-Nov-94 08:49:37 GMT",
+            "Sunday, 06-Nov-1994 08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06  Nov  1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-9\u{e9} 08:49:37 GMT",
+            "0",
+            "-1",
+            "",
+        ] {
+            assert_eq!(parse_date(broken.as_bytes()), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn two_digits_of_a_year_are_at_most_fifty_years_ahead() {
+        let wall = crate::clock::wall();
+        let year = 31_556_952 * SECOND;
+        for (distance, is_ahead) in [(40, true), (49, true), (52, false), (99, false)] {
+            // Both centuries have the day; only one of them has it on this weekday.
+            let date = match is_ahead {
+                true => wall + distance * year,
+                false => wall - (100 - distance) * year,
+            };
+            let text = httpdate::fmt_http_date(date);
+            let (_, rest) = text.split_once(", ").unwrap();
+            let mut words = rest.split(' ');
+            let (day, month, year) = (
+                words.next().unwrap(),
+                words.next().unwrap(),
+                words.next().unwrap(),
+            );
+            let time = words.next().unwrap();
+            let weekdays = [
+                "Monday",
+                "Tuesday",
+                "Wednesday",
+                "Thursday",
+                "Friday",
+                "Saturday",
+                "Sunday",
+            ];
+            let weekday = weekdays
+                .into_iter()
+                .find(|name| text.starts_with(name.get(..3).unwrap()));
+            let year = year.get(2..).unwrap();
+            let old = format!("{}, {day}-{month}-{year} {time} GMT", weekday.unwrap());
+            assert_eq!(
+                parse_date(old.as_bytes()).map(httpdate::fmt_http_date),
+                Some(text),
+                "{old}"
+            );
         }
     }
 

@@ -49,7 +49,7 @@ mod tests;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use http::header::{AUTHORIZATION, ETAG};
+use http::header::{AUTHORIZATION, COOKIE, ETAG};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
@@ -177,6 +177,9 @@ impl Cache {
     ) -> Lookup {
         let asked = match Asked::read(rule, request, now) {
             Ok(asked) => asked,
+            Err(bypass) if bypass != Bypass::Method && forbids_asking(rule, request) => {
+                return Lookup::Unsatisfiable;
+            }
             Err(bypass) => return Lookup::Bypass(bypass),
         };
         let url_len = key::build(
@@ -200,7 +203,10 @@ impl Cache {
             if let Some((entry, standing)) = slot.select(request.headers, &self.generations, url) {
                 if asked.is_personal() && !entry.age.is_for_all() {
                     // Whether it would do for this user is for the origin to say.
-                    return Lookup::Bypass(Bypass::Authorization);
+                    return match asked.control.only_if_cached {
+                        true => Lookup::Unsatisfiable,
+                        false => Lookup::Bypass(Bypass::Authorization),
+                    };
                 }
                 let is_fresh = standing == Standing::Current && entry.is_fresh(now);
                 if asked.is_answered_by(&entry.age, is_fresh) {
@@ -243,10 +249,9 @@ impl Cache {
         if *request.method == Method::HEAD {
             return Lookup::Bypass(Bypass::Method);
         }
-        if slot
-            .as_ref()
-            .is_some_and(|slot| slot.is_marked(asked.is_personal(), now, &self.generations, url))
-        {
+        if slot.as_ref().is_some_and(|slot| {
+            slot.is_marked(asked.personal.is_some(), now, &self.generations, url)
+        }) {
             return Lookup::Bypass(Bypass::Uncacheable);
         }
         self.miss(rule, request, &asked, &found, scratch)
@@ -286,20 +291,22 @@ impl Cache {
         else {
             return;
         };
-        if !conditional::describes(answer, &stored.head.headers) {
-            let hash = self.hasher.hash_one(Some(key.url()));
-            self.generations.purge_url(hash, Strength::Soft);
-            return;
-        }
         let times = Times {
             requested,
             received: self.clock.now(),
             wall: self.clock.wall(),
         };
         let merged = conditional::merged(&stored.head.said(), answer);
-        let user = request.headers.contains_key(AUTHORIZATION);
-        let personal = user.then_some(Personal::Authorization);
-        let Ok(kept) = freshness::judge(stored.head.status, &merged, rule, personal, &times) else {
+        let whose = personal(rule, request);
+        let judged = freshness::judge(stored.head.status, &merged, rule, whose, &times);
+        if let Err(Uncacheable::Authorization | Uncacheable::Cookie) = judged {
+            // It says nothing of what others are told.
+            return;
+        }
+        let is_described = conditional::describes(answer, &stored.head.headers);
+        let Some(kept) = judged.ok().filter(|_| is_described) else {
+            let hash = self.hasher.hash_one(Some(key.url()));
+            self.generations.purge_url(hash, Strength::Soft);
             return;
         };
         let under = permit::Under {
@@ -394,6 +401,7 @@ impl Cache {
                     let role = Role {
                         leads: false,
                         is_personal: asked.is_personal(),
+                        is_anonymous: asked.personal.is_none(),
                         takes_stale: !asked.control.demands(),
                         came: generation,
                     };
@@ -495,6 +503,21 @@ impl Found<'_> {
     }
 }
 
+/// Whether a request must not reach the origin (RFC 9111 section 5.2.1.7).
+fn forbids_asking(rule: &CacheRule, request: &Request<'_>) -> bool {
+    rule.obeys_requests && RequestControl::read(request.headers).only_if_cached
+}
+
+/// Whose the answer to a request may be.
+fn personal(rule: &CacheRule, request: &Request<'_>) -> Option<Personal> {
+    if request.headers.contains_key(AUTHORIZATION) {
+        return Some(Personal::Authorization);
+    }
+    let mut cookies = request.headers.get_all(COOKIE).iter();
+    let names = cookies.any(|line| cookies::name_a_user(rule, request.sticky_cookie, line));
+    names.then_some(Personal::Cookie)
+}
+
 /// What a request asks of a cache.
 struct Asked {
     now: Instant,
@@ -579,7 +602,7 @@ impl Asked {
         !no_cache
             && is_usable
             && is_young
-            && min_fresh.is_none_or(|least| age.left(self.now) >= least)
+            && min_fresh.is_none_or(|least| is_fresh && age.left(self.now) >= least)
     }
 
     fn hit(&self, entry: Arc<Entry>, request: &Request<'_>) -> Hit {

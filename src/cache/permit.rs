@@ -166,6 +166,7 @@ impl Permit {
         let role = Role {
             leads: true,
             is_personal: self.personal.is_some(),
+            is_anonymous: false,
             takes_stale: true,
             came: self.flying.flight.generation,
         };
@@ -205,7 +206,8 @@ impl Permit {
         headers: &HeaderMap,
         content_length: Option<u64>,
     ) -> Started {
-        if status.is_server_error() {
+        // What RFC 5861 section 4 calls an error.
+        if matches!(status.as_u16(), 500 | 502..=504) {
             self = match self.fall_back(Failure::Failed, Some(status)) {
                 Ok(()) => return Started::FellBack,
                 Err(permit) => permit,

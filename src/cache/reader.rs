@@ -38,11 +38,17 @@ pub struct Waiter {
 
 /// In what way a request waits.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own"
+)]
 pub(super) struct Role {
     /// It caused the fetch.
     pub(super) leads: bool,
     /// It may be one user's: only an answer for all will do, see `Personal`.
     pub(super) is_personal: bool,
+    /// It names no user at all: what users are refused may be for it.
+    pub(super) is_anonymous: bool,
     /// It takes a stale answer when the origin fails.
     pub(super) takes_stale: bool,
     /// When it looked up.
@@ -226,6 +232,13 @@ impl Waiter {
     }
 
     fn released(&self, refusal: Refusal) -> Outcome {
+        let was_for_a_user = matches!(
+            refusal.reason,
+            Uncacheable::Authorization | Uncacheable::Cookie
+        );
+        if was_for_a_user && self.role.is_anonymous {
+            return Outcome::Varies;
+        }
         Outcome::Released(Refusal {
             forward: self.forward,
             ..refusal

@@ -108,7 +108,7 @@ pub(super) async fn look_up(
     first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
-        return straight(context, upstream, body).await;
+        return pass_by(context, upstream, body, Bypass::Upgrade).await;
     }
     let beyond = match passes_by(context, &body) {
         Ok(beyond) => beyond,
@@ -145,7 +145,8 @@ pub(super) async fn look_up(
             Lookup::Bypass(why) => {
                 let requested = context.worker.cache.clock().now();
                 let mut answer = go_past(context, upstream, body, why).await?;
-                if context.request.method == Method::HEAD {
+                let may_learn = !matches!(why, Bypass::RequestNoStore | Bypass::Authorization);
+                if context.request.method == Method::HEAD && may_learn {
                     asking(context, host, upstream, &beyond, |request, scratch| {
                         let (status, headers) = (answer.status(), answer.headers());
                         let cache = &context.worker.cache;

@@ -45,6 +45,7 @@ mod reloading;
 mod routing;
 mod sharding;
 mod slow_clients;
+mod stampede;
 mod stopping;
 mod targets;
 mod tls;
