@@ -42,6 +42,9 @@ use worker::Workers;
 /// How long the access log may take to be written out at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the cache may take to be written to its disk at the end.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a caller may decide besides the config file.
 #[derive(Default)]
 pub struct Options {
@@ -184,6 +187,10 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     // The control plane holds the other ends of the workers' commands.
     control.shutdown_background();
     workers.join();
+    // Nothing is stored or purged any more.
+    if !live.cache.close(DISK_PATIENCE) {
+        tracing::warn!("the cache could not be written to its disk in time");
+    }
     if let Some(log) = log
         && !log.finish(LOG_PATIENCE)
     {

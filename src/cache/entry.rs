@@ -105,6 +105,15 @@ impl Ageing {
         }
     }
 
+    /// When the answer was received.
+    pub(super) fn received(&self) -> Instant {
+        self.received
+    }
+
+    pub(super) fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
     /// `current_age` of RFC 9111 section 4.2.3.
     pub(super) fn current(&self, now: Instant) -> Duration {
         self.freshness.initial_age + now.saturating_duration_since(self.received)
@@ -257,6 +266,11 @@ impl Head {
         headers
     }
 
+    /// `Cache-Status` of the caches further in.
+    pub(super) fn inner(&self) -> Option<&HeaderValue> {
+        self.inner.as_ref()
+    }
+
     /// States the length of the whole body, where the status has one.
     pub(super) fn set_length(&mut self, length: u64) {
         if self.status != StatusCode::NO_CONTENT {
@@ -364,6 +378,16 @@ impl HitBody {
             Self::One(bytes) => bytes.len() as u64,
             Self::Segments(list) => list.iter().map(|bytes| bytes.len() as u64).sum(),
         }
+    }
+
+    /// The bytes, piece by piece.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let list = match self {
+            Self::Empty => &[],
+            Self::One(bytes) => std::slice::from_ref(bytes),
+            Self::Segments(list) => &**list,
+        };
+        list.iter().map(|bytes| &**bytes)
     }
 
     /// Whether there is nothing to send.

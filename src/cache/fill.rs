@@ -190,12 +190,7 @@ impl Filler {
             tags: std::mem::take(&mut self.plan.tags),
             _reservation: own,
         };
-        if cache.store.put(
-            &flight.stored_key(),
-            &Arc::new(entry),
-            slot,
-            &cache.generations,
-        ) {
+        if cache.keep(&flight.stored_key(), &Arc::new(entry), slot) {
             Filled::Stored
         } else {
             Filled::Purged

@@ -23,6 +23,7 @@ mod conditional;
 mod control;
 mod cookies;
 mod device;
+mod disk;
 mod entry;
 mod fill;
 mod flight;
@@ -31,6 +32,7 @@ mod key;
 mod permit;
 mod purge;
 mod reader;
+mod recall;
 mod selector;
 mod status;
 mod store;
@@ -54,6 +56,7 @@ use crate::config::model::{CacheRule, CacheStore};
 use budget::{Budget, Reservation};
 use control::MaxStale;
 use control::RequestControl;
+use disk::Disk;
 use entry::{Ageing, Entry};
 use flight::{Boarded, Came, Flights, Phase};
 use freshness::{Personal, Times};
@@ -63,12 +66,14 @@ use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
 
+pub use disk::DiskStats;
 pub use entry::{Failure, Hit, HitBody, strip};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use permit::{Permit, Revalidated, Started};
 pub use purge::{Strength, TooManyPrefixes};
 pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
+pub use recall::Recalled;
 pub use selector::{Selection, Selector, Swept};
 pub use status::{Bypass, Forward, Refusal, Uncacheable};
 
@@ -82,6 +87,7 @@ pub struct Cache {
     hasher: RandomState,
     clock: Clock,
     max_object: u64,
+    disk: Option<Disk>,
 }
 
 /// A request as the cache sees it.
@@ -135,19 +141,31 @@ pub struct Stats {
 }
 
 impl Cache {
-    /// An empty cache within the bounds of the config.
+    /// An empty cache within the bounds of the config, behind it what lies on disk if there is one.
     pub fn new(config: &CacheStore, clock: Clock) -> Arc<Self> {
-        let CacheStore { memory, max_object } = config;
+        let CacheStore {
+            memory,
+            max_object,
+            disk,
+        } = config;
         let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
         let hasher = RandomState::new();
+        let budget = Budget::new(limit);
+        let opened = disk.as_ref().map(|disk| {
+            // An eighth is for what is known of the disk, a sixteenth may wait to be written.
+            Disk::open(disk, budget.reserve(limit / 8), limit / 16, &clock)
+        });
+        let ranked = limit - budget.used();
+        let (disk, last) = opened.unzip();
         Arc::new(Self {
-            store: Store::new(limit, hasher.clone()),
+            store: Store::new(ranked, hasher.clone()),
             flights: Flights::new(hasher.clone()),
-            generations: Generations::new(),
-            budget: Budget::new(limit),
+            generations: Generations::after(last.unwrap_or(0)),
+            budget,
             hasher,
             clock,
             max_object: max_object.0,
+            disk,
         })
     }
 
@@ -269,8 +287,7 @@ impl Cache {
             return;
         };
         if !conditional::describes(answer, &stored.head.headers) {
-            let hash = self.hasher.hash_one(Some(key.url()));
-            self.generations.purge_url(hash, Strength::Soft);
+            self.purge_url(key.url(), Strength::Soft);
             return;
         }
         let times = Times {
@@ -292,8 +309,7 @@ impl Cache {
         let entry = self.under_a_new_head(stored, &merged, &kept, under, &times);
         let room = self.reserve(Slot::OVERHEAD + key.bytes.len());
         if let (Some(entry), Some(room)) = (entry, room) {
-            self.store
-                .put(&key, &Arc::new(entry), room, &self.generations);
+            self.keep(&key, &Arc::new(entry), room);
         }
     }
 
@@ -310,15 +326,16 @@ impl Cache {
         scratch: &mut Vec<u8>,
     ) {
         let url_len = key::build(scratch, source, scheme, host, path_and_query);
-        let hash = self.hasher.hash_one(scratch.get(..url_len));
-        self.generations.purge_url(hash, Strength::Hard);
+        let url = scratch.get(..url_len).unwrap_or_default();
+        self.purge_url(url, Strength::Hard);
         // The bump is what counts; this only gives the memory back sooner.
         self.store.remove(scratch);
     }
 
     /// Makes everything stored or in flight unusable.
     pub fn invalidate_all(&self) {
-        self.generations.purge_all(Strength::Hard);
+        let number = self.generations.purge_all(Strength::Hard);
+        self.purged(disk::Purged::All, number, Strength::Hard);
     }
 
     /// Figures for metrics. Does the store's outstanding maintenance first, so it is not for a worker.
@@ -432,7 +449,7 @@ impl Cache {
             forward: found.forward,
             requested: asked.now,
             rule: Arc::clone(rule),
-            personal: asked.personal,
+            asked: asked.clone(),
             fallback: fallback.map(|entry| (Arc::clone(entry), asked.control.stale_if_error)),
             reservation,
         })
@@ -478,6 +495,7 @@ impl Found<'_> {
 }
 
 /// What a request asks of a cache.
+#[derive(Debug, Clone)]
 struct Asked {
     now: Instant,
     control: RequestControl,

@@ -144,9 +144,21 @@ impl Waiter {
                     return Some(Seen::Other(Outcome::Varies));
                 }
                 let verdict = match *came {
+                    // It came from disk, after the look-up.
+                    Came::Validated if self.forward == Forward::UriMiss => Verdict::Validated {
+                        forward: Forward::Stale,
+                        collapsed: !leads,
+                    },
                     Came::Validated => Verdict::Validated {
                         forward: self.forward,
                         collapsed: !leads,
+                    },
+                    // It waited for a fetch, or asks for more than that something is fresh.
+                    Came::Recalled if !leads && !self.role.takes_stale => {
+                        return Some(Seen::Other(Outcome::Varies));
+                    }
+                    Came::Recalled => Verdict::Recalled {
+                        ttl: entry.age.ttl(now),
                     },
                     Came::Found => Verdict::Hit {
                         ttl: entry.age.ttl(now),
@@ -222,7 +234,8 @@ impl Waiter {
         now: Instant,
     ) -> (StatusCode, HeaderMap) {
         // RFC 9111 section 5.1: an `Age` says that the origin did not make this answer just now.
-        let is_new = self.role.leads && !matches!(verdict, Verdict::Fallback { .. });
+        let is_new = self.role.leads
+            && !matches!(verdict, Verdict::Fallback { .. } | Verdict::Recalled { .. });
         let age = (!is_new || ageing.began_old()).then(|| ageing.current(now).as_secs());
         if head.is_held_by(&self.request) {
             (StatusCode::NOT_MODIFIED, head.not_modified(age, verdict))

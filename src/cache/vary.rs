@@ -90,6 +90,24 @@ impl Vary {
         }
     }
 
+    /// The nominated fields: name, value as it was sent if in one line, normalised value if there was one.
+    pub(super) fn parts(
+        &self,
+    ) -> impl Iterator<Item = (&HeaderName, Option<&HeaderValue>, Option<&[u8]>)> {
+        self.0
+            .iter()
+            .map(|it| (&it.name, it.sent.as_ref(), it.value.as_deref()))
+    }
+
+    /// What `parts` gave.
+    pub(super) fn from_parts(
+        parts: Vec<(HeaderName, Option<HeaderValue>, Option<Box<[u8]>>)>,
+    ) -> Self {
+        let nominated = parts.into_iter();
+        let nominated = nominated.map(|(name, sent, value)| Nominated { name, sent, value });
+        Self(nominated.collect())
+    }
+
     /// Bytes held, roughly.
     pub(super) fn charge(&self) -> usize {
         let one = |it: &Nominated| {
