@@ -252,9 +252,9 @@ async fn what_was_purged_does_not_come_back_after_a_restart() {
     ];
     let gate = shop.open().await;
     fetch(&gate, &targets).await;
-    purge(&gate, json!({ "url": "http://test/url" })).await;
+    purge(&gate, json!({ "url": "http://shop.test/url" })).await;
     purge(&gate, json!({ "tag": "tag" })).await;
-    purge(&gate, json!({ "prefix": "http://test/pre/" })).await;
+    purge(&gate, json!({ "prefix": "http://shop.test/pre/" })).await;
     purge(&gate, json!({ "tag": "soft", "soft": true })).await;
     for target in ["/elsewhere/group", "/written"] {
         gate.send(&Request::post(target, "x")).await.expect(204);
@@ -284,7 +284,7 @@ async fn what_was_purged_does_not_come_back_after_a_restart() {
 
 #[tokio::test]
 async fn a_purge_of_a_host_or_of_all_counts_after_a_restart() {
-    for what in [json!({ "host": "test" }), json!({ "all": true })] {
+    for what in [json!({ "host": "shop.test" }), json!({ "all": true })] {
         let shop = shop().await;
         let gate = shop.open().await;
         fetch(&gate, &["/a", "/b"]).await;
