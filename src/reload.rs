@@ -186,8 +186,10 @@ impl<A: Apply> Reloader<A> {
         let work = move || {
             let loaded = config::load(&path)?;
             let config = Arc::new(loaded.config.clone());
-            let snapshot = snapshot::compile(&config, &live, generation, clock::wall())?;
-            Ok::<_, ReloadError>((loaded, snapshot))
+            match snapshot::compile(&config, &live, generation, clock::wall()) {
+                Ok(snapshot) => Ok((loaded, snapshot)),
+                Err(error) => Err(placed(error, &loaded)),
+            }
         };
         let (loaded, next) = tokio::task::spawn_blocking(work)
             .await
@@ -220,6 +222,19 @@ impl State {
             needs_restart,
             failure: None,
         }
+    }
+}
+
+/// Why a config cannot run here, at the place in its file if it is because of a file that it names.
+#[must_use]
+pub fn placed(error: CompileError, loaded: &Loaded) -> ReloadError {
+    let places = &loaded.places;
+    let found = error
+        .file()
+        .and_then(|file| places.blame(file, error.to_string()));
+    match found {
+        Some(diagnostics) => ReloadError::Load(diagnostics.into()),
+        None => ReloadError::Compile(error),
     }
 }
 

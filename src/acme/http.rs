@@ -19,8 +19,7 @@ use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -28,8 +27,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::clock;
 use crate::config::model::EndpointAddress;
-use crate::net::dial;
 use crate::net::transport::Transport;
+use crate::net::{dial, roots};
 
 use super::AcmeError;
 
@@ -87,7 +86,7 @@ impl Http {
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(ours)?
-            .with_root_certificates(roots(ca)?)
+            .with_root_certificates(authorities(ca)?)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
@@ -253,34 +252,19 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(asked.min(LONGEST_WAIT))
 }
 
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, AcmeError> {
-    let mut roots = RootCertStore::empty();
+fn authorities(ca: Option<&Path>) -> Result<RootCertStore, AcmeError> {
     let Some(path) = ca else {
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
+        return roots::usable(roots::system()).ok_or_else(|| {
             let message =
                 "the system has no root certificates to trust a CA by; name some with `acme.ca`";
-            return Err(AcmeError::Ours(message.to_owned()));
-        }
-        return Ok(roots);
+            AcmeError::Ours(message.to_owned())
+        });
     };
     let unusable = |reason: String| AcmeError::State {
         path: PathBuf::from(path),
         source: std::io::Error::other(reason),
     };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(error.to_string()))?;
-    for certificate in certificates {
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(unusable("it holds no certificate".to_owned()));
-    }
-    Ok(roots)
+    roots::read(path).and_then(roots::exactly).map_err(unusable)
 }
 
 #[cfg(test)]

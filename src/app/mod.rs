@@ -30,7 +30,7 @@ use crate::config::{self, Loaded};
 use crate::health::Prober;
 use crate::metrics::Metrics;
 use crate::proxy::access_log::Writer;
-use crate::reload::Reloader;
+use crate::reload::{self, Reloader};
 use crate::server::admission::Admission;
 use crate::snapshot::{self, Live, Snapshot};
 use crate::{admin, clock, net};
@@ -126,7 +126,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         random_key()?,
         net::tls::Shared::new()?,
     );
-    let snapshot = control.block_on(first_snapshot(&config, &live, &mut signals))?;
+    let snapshot = control.block_on(first_snapshot(&config, &live, loaded, &mut signals))?;
     let current = Arc::new(ArcSwap::from_pointee(snapshot));
     let sockets = listeners::open(&config.listeners, workers, &[])?;
     let admin = net::listen::group(config.admin.address, 1, &[])?;
@@ -232,13 +232,14 @@ async fn drain(workers: &Workers, patience: Duration, signals: &mut Signals) {
 async fn first_snapshot(
     config: &Arc<Config>,
     live: &Arc<Live>,
+    loaded: &Loaded,
     signals: &mut Signals,
 ) -> Result<Snapshot> {
     let (config, live) = (Arc::clone(config), Arc::clone(live));
     let compiling =
         tokio::task::spawn_blocking(move || snapshot::compile(&config, &live, 1, clock::wall()));
     tokio::select! {
-        compiled = compiling => Ok(compiled??),
+        compiled = compiling => Ok(compiled?.map_err(|error| reload::placed(error, loaded))?),
         () = signals.stop() => anyhow::bail!("stopped while starting"),
     }
 }

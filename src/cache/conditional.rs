@@ -12,6 +12,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
+use crate::wire::fields::{lists_tag, opaque};
+
 use super::entry::X_REQUEST_ID;
 use super::freshness::date_of;
 
@@ -23,7 +25,7 @@ pub(super) fn is_not_modified(request: &HeaderMap, answer: &HeaderMap) -> bool {
         return request
             .get_all(IF_NONE_MATCH)
             .iter()
-            .any(|line| lists_tag(line.as_bytes(), held));
+            .any(|line| lists_tag(line, |tag| Some(opaque(tag)) == held));
     }
     let Some(since) = date_of(request, IF_MODIFIED_SINCE) else {
         return false;
@@ -34,44 +36,6 @@ pub(super) fn is_not_modified(request: &HeaderMap, answer: &HeaderMap) -> bool {
         DATE
     };
     date_of(answer, modified).is_some_and(|modified| modified <= since)
-}
-
-/// An entity tag without its weakness.
-fn opaque(tag: &[u8]) -> &[u8] {
-    tag.strip_prefix(b"W/").unwrap_or(tag)
-}
-
-/// Whether a line of `If-None-Match` is `*` or lists the tag. Tags may hold commas, so the quotes
-/// lead; an unquoted word is compared as it stands, since some origins send such tags.
-fn lists_tag(line: &[u8], held: Option<&[u8]>) -> bool {
-    let mut rest = line.trim_ascii();
-    if rest == b"*" {
-        return true;
-    }
-    let Some(held) = held else { return false };
-    loop {
-        let start = rest
-            .iter()
-            .position(|byte| !matches!(byte, b',' | b' ' | b'\t'));
-        let Some(member) = start.and_then(|start| rest.get(start..)) else {
-            return false;
-        };
-        let member = opaque(member);
-        let end = if member.first() == Some(&b'"') {
-            match member.iter().skip(1).position(|byte| *byte == b'"') {
-                Some(inner) => inner + 2,
-                None => return false,
-            }
-        } else {
-            let stop = |byte: &u8| matches!(byte, b',' | b' ' | b'\t');
-            member.iter().position(stop).unwrap_or(member.len())
-        };
-        let (tag, after) = member.split_at(end);
-        if tag == held {
-            return true;
-        }
-        rest = after;
-    }
 }
 
 /// Makes a client's request head into one that asks for the whole answer, or which of those stored still

@@ -6,24 +6,25 @@
 //! that an answer overwrites: cloning it and setting them neither grows nor rehashes the map.
 //! Invariant: an entry never changes; a `304` makes a new one that shares the body.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
     AGE, CACHE_CONTROL, CACHE_STATUS, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, DATE, ETAG,
-    EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, PROXY_AUTHENTICATE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VARY,
+    EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, VARY,
 };
 use http::{Method, StatusCode};
 use tokio::time::Instant;
+
+use crate::wire::fields::{is_hop_by_hop, members};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
 use super::control::MaxStale;
 use super::freshness::Freshness;
 use super::purge::{Generation, Generations, Standing};
-use super::status::{Verdict, stamp};
+use super::status::{HIT, Verdict, stamp};
 use super::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
 use super::targeted::{HEADGATE_CACHE_CONTROL, SURROGATE_CONTROL};
 use super::vary::Vary;
@@ -44,6 +45,9 @@ pub(super) struct Entry {
     pub(super) tags: Tags,
     /// All bytes that this entry keeps, for ranking.
     pub(super) charge: usize,
+    /// The head's fields as lines of HTTP/1.1, once somebody has asked for them. Without its length and
+    /// what an answer overwrites. The head's reservation has room for them.
+    pub(super) lines: OnceLock<Box<[u8]>>,
     /// Of what is not counted by the head's and the body's own bytes.
     pub(super) _reservation: Reservation,
 }
@@ -51,6 +55,10 @@ pub(super) struct Entry {
 impl Entry {
     /// What an entry takes beside its head, its body and its nominated fields.
     pub(super) const OVERHEAD: usize = 512;
+
+    fn lines(&self) -> &[u8] {
+        self.lines.get_or_init(|| self.head.lines())
+    }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.age.fresh_until
@@ -206,13 +214,13 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Bytes that a copy of these fields takes, with the places that are added.
+    /// Bytes that a copy of these fields takes, with the places that are added and as lines.
     pub(super) fn charge(headers: &HeaderMap) -> usize {
         let fields: usize = headers
             .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 112)
+            .map(|(name, value)| 2 * (name.as_str().len() + value.len()) + 116)
             .sum();
-        fields + 5 * 128 + ALLOCATION_OVERHEAD
+        fields + 5 * 128 + 2 * ALLOCATION_OVERHEAD
     }
 
     /// Copies a head without the fields that are `hidden`. `reservation` is its `charge`.
@@ -271,6 +279,19 @@ impl Head {
         self.inner.as_ref()
     }
 
+    fn lines(&self) -> Box<[u8]> {
+        let mut text = Vec::new();
+        for (name, value) in &self.headers {
+            if ![CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQUEST_ID].contains(name) {
+                text.extend_from_slice(name.as_ref());
+                text.extend_from_slice(b": ");
+                text.extend_from_slice(value.as_bytes());
+                text.extend_from_slice(b"\r\n");
+            }
+        }
+        text.into()
+    }
+
     /// States the length of the whole body, where the status has one.
     pub(super) fn set_length(&mut self, length: u64) {
         if self.status != StatusCode::NO_CONTENT {
@@ -327,24 +348,14 @@ pub fn strip(headers: &mut HeaderMap) {
 
 /// RFC 9111 section 3.1 and RFC 9110 section 7.6.1. `X-Request-Id` is of one request only.
 fn is_per_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    const ALWAYS: [HeaderName; 7] = [
-        CONNECTION,
-        PROXY_AUTHENTICATE,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        X_REQUEST_ID,
-    ];
-    ALWAYS.contains(name)
-        || matches!(
-            name.as_str(),
-            "keep-alive" | "proxy-connection" | "proxy-authentication-info" | "proxy-authorization"
-        )
-        || headers.get_all(CONNECTION).iter().any(|line| {
-            let mut options = line.as_bytes().split(|byte| *byte == b',');
-            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_ref()))
-        })
+    *name == X_REQUEST_ID
+        || is_hop_by_hop(name)
+        || name.as_str() == "proxy-authentication-info"
+        || headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(members)
+            .any(|option| option.eq_ignore_ascii_case(name.as_ref()))
 }
 
 fn join<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {
@@ -465,6 +476,51 @@ impl Hit {
             self.entry.body.clone()
         };
         (head.status, head.answer(age, verdict), body)
+    }
+
+    /// The answer with its fields as lines of HTTP/1.1, where its body is whole and in one piece.
+    ///
+    /// # Errors
+    /// With the hit, where it is not.
+    pub fn into_lines(self, now: Instant) -> Result<(StatusCode, Lines, Bytes), Self> {
+        match &self.entry.body {
+            HitBody::One(content) if !self.is_held && !self.is_head => {
+                let content = content.clone();
+                let lines = Lines {
+                    age: self.age(now).as_secs(),
+                    ttl: self.entry.age.ttl(now),
+                    entry: self.entry,
+                };
+                Ok((lines.entry.head.status, lines, content))
+            }
+            _ => Err(self),
+        }
+    }
+}
+
+/// The fields of a hit as lines of HTTP/1.1, without its length and without `X-Request-Id`.
+#[derive(Debug)]
+pub struct Lines {
+    entry: Arc<Entry>,
+    age: u64,
+    ttl: i64,
+}
+
+impl Lines {
+    /// Appends them.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut digits = itoa::Buffer::new();
+        out.extend_from_slice(self.entry.lines());
+        out.extend_from_slice(b"age: ");
+        out.extend_from_slice(digits.format(self.age).as_bytes());
+        out.extend_from_slice(b"\r\ncache-status: ");
+        if let Some(inner) = &self.entry.head.inner {
+            out.extend_from_slice(inner.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(HIT.as_bytes());
+        out.extend_from_slice(digits.format(self.ttl).as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -7,7 +7,7 @@
 //! Invariant: only a whole body is stored, with the generation captured before the fetch was sent.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -188,6 +188,7 @@ impl Filler {
             vary: self.plan.vary.clone(),
             generation: flight.generation,
             tags: std::mem::take(&mut self.plan.tags),
+            lines: OnceLock::new(),
             _reservation: own,
         };
         if cache.keep(&flight.stored_key(), &Arc::new(entry), slot) {

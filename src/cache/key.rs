@@ -89,7 +89,9 @@ pub(super) fn authority(scratch: &mut Vec<u8>, scheme: &str, host: &[u8]) {
     scratch.push(0);
     let port: &[u8] = if scheme == "https" { b":443" } else { b":80" };
     let name = host.strip_suffix(port).unwrap_or(host);
-    scratch.extend(name.iter().map(u8::to_ascii_lowercase));
+    let host = scratch.len();
+    scratch.extend_from_slice(name);
+    scratch.get_mut(host..).map(<[u8]>::make_ascii_lowercase);
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ use reader::Role;
 use store::{Slot, Store};
 
 pub use disk::DiskStats;
-pub use entry::{Failure, Hit, HitBody, strip};
+pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use permit::{Permit, Revalidated, Started};

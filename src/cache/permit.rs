@@ -7,7 +7,7 @@
 //! Invariant: the store knows of an answer before its flight leaves the table, so that no look-up
 //! finds neither.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::header::{DATE, HeaderValue};
@@ -409,6 +409,7 @@ impl Cache {
             generation,
             tags,
             charge,
+            lines: OnceLock::new(),
             _reservation: room,
         })
     }

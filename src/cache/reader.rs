@@ -20,6 +20,8 @@ use super::entry::{Ageing, Head, HitBody};
 use super::flight::{Came, Ended, Phase, Ticket};
 use super::purge::{Generation, Standing};
 use super::status::{Forward, Refusal, Uncacheable, Verdict};
+use super::tags::Tags;
+use super::vary::Vary;
 
 /// Waits for the answer of a fetch under way; a future.
 #[derive(Debug)]
@@ -106,14 +108,19 @@ impl Waiter {
         }))
     }
 
-    /// Whether what the flight brings was purged, perhaps before this request came: what only the answer
-    /// tells, its tags, was not known when the request boarded.
-    fn is_overtaken(&self, ticket: &Ticket, tags: &[u64]) -> bool {
+    /// Whether an answer with these tags is for requests with other nominated fields, or for those who came
+    /// before it was purged: what only the answer tells, its tags, was not known when this one boarded.
+    fn is_for_others(&self, ticket: &Ticket, tags: &Tags, vary: &Vary) -> bool {
         let flight = &ticket.flight;
-        let url = flight.stored_key().url();
-        let generations = &self.cache.generations;
-        self.role.came.differs_from(flight.generation)
-            && generations.standing(flight.generation, url, tags) != Standing::Current
+        let is_overtaken = || {
+            let url = flight.stored_key().url();
+            let generations = &self.cache.generations;
+            let standing = generations.standing(flight.generation, url, tags.hashes());
+            standing != Standing::Current
+        };
+        !self.role.leads
+            && (!vary.matches(&self.request)
+                || self.role.came.differs_from(flight.generation) && is_overtaken())
     }
 
     /// Looks at the flight, and leaves the waker there while there is nothing to see.
@@ -138,9 +145,7 @@ impl Waiter {
                 if let Some(refused) = self.refused(&entry.age, *shared) {
                     return Some(Seen::Other(refused));
                 }
-                if self.is_overtaken(ticket, entry.tags.hashes())
-                    || !leads && !entry.vary.matches(&self.request)
-                {
+                if self.is_for_others(ticket, &entry.tags, &entry.vary) {
                     return Some(Seen::Other(Outcome::Varies));
                 }
                 let verdict = match *came {
@@ -194,9 +199,7 @@ impl Waiter {
                 if let Some(refused) = self.refused(&arrival.age, shared) {
                     return Some(Seen::Other(refused));
                 }
-                if self.is_overtaken(ticket, arrival.tags.hashes())
-                    || !leads && !arrival.vary.matches(&self.request)
-                {
+                if self.is_for_others(ticket, &arrival.tags, &arrival.vary) {
                     return Some(Seen::Other(Outcome::Varies));
                 }
                 let verdict = match leads {

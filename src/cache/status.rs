@@ -107,6 +107,9 @@ fn fallback(collapsed: bool) -> &'static str {
     }
 }
 
+/// Our member for an answer from the store, to be followed by how long it is fresh.
+pub(super) const HIT: &str = "headgate; hit; ttl=";
+
 /// Sets `Age` (seconds; absent when `None`) and `Cache-Status`, after the member of an inner cache.
 /// The two values share one allocation, since this is most of what a hit allocates.
 pub(super) fn stamp(
@@ -124,8 +127,8 @@ pub(super) fn stamp(
         text.extend_from_slice(b", ");
     }
     let (start, forward, end) = match verdict {
-        Verdict::Hit { ttl } => ("headgate; hit; ttl=", "", digits.format(ttl)),
-        Verdict::Recalled { ttl } => ("headgate; hit; ttl=", digits.format(ttl), "; detail=disk"),
+        Verdict::Hit { ttl } => (HIT, "", digits.format(ttl)),
+        Verdict::Recalled { ttl } => (HIT, digits.format(ttl), "; detail=disk"),
         Verdict::Fallback {
             status: Some(status),
             collapsed,

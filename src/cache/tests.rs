@@ -215,6 +215,40 @@ fn a_stored_answer_is_served_with_its_age_until_its_lifetime_is_over() {
 }
 
 #[test]
+fn the_lines_of_a_hit_say_what_its_map_says() {
+    let cache = cache();
+    let fields = [
+        ("cache-control", "max-age=60"),
+        ("cache-status", "inner; hit"),
+        ("age", "7"),
+        ("x", "1"),
+        ("x", "2"),
+    ];
+    store(&cache, "/p", &fields, b"body");
+    let now = Instant::now() + Duration::from_secs(5);
+    let (status, map, _) = hit(get(&cache, "/p")).into_parts(now);
+    let as_lines = hit(get(&cache, "/p")).into_lines(now);
+    let (same_status, lines, content) = as_lines.expect("whole and in one piece");
+    assert_eq!((same_status, &*content), (status, &b"body"[..]));
+    let mut text = Vec::new();
+    lines.write(&mut text);
+    let text = String::from_utf8(text).unwrap();
+    let mut said: Vec<_> = text.split_terminator("\r\n").map(str::to_owned).collect();
+    // Its length is the codec's to say, the request id the proxy's.
+    let mut wanted: Vec<_> = map
+        .iter()
+        .filter(|(name, _)| !["content-length", "x-request-id"].contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    said.sort();
+    wanted.sort();
+    assert_eq!(said, wanted);
+
+    let head = ask(&cache, &Method::HEAD, "/p", &HeaderMap::new(), now);
+    assert!(hit(head).into_lines(now).is_err(), "it has no body");
+}
+
+#[test]
 fn head_is_answered_from_a_stored_get_and_never_fills() {
     let cache = cache();
     let head = |cache| {

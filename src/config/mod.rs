@@ -15,6 +15,7 @@ mod document;
 pub mod errors;
 mod marks;
 pub mod model;
+mod places;
 mod raw;
 mod report;
 mod restart;
@@ -29,6 +30,7 @@ use errors::{Diagnostic, Diagnostics, LoadError};
 use marks::At;
 use report::{Problem, Report};
 
+pub use places::Places;
 pub use restart::restart_only_changes;
 
 /// A config that may run.
@@ -42,6 +44,8 @@ pub struct Loaded {
     pub document: serde_json::Value,
     /// SHA-256 of the file's text, in lower-case hex.
     pub sha256: String,
+    /// Where it names files.
+    pub places: Places,
 }
 
 /// Reads a config file.
@@ -111,12 +115,14 @@ pub fn parse(text: &str, file: &Path) -> Result<Loaded, Diagnostics> {
         return Err(report.finish(text, file));
     }
     let document = document::of(&root, &report);
+    let places = report.places(text, file);
     let Diagnostics(warnings) = report.finish(text, file);
     Ok(Loaded {
         config,
         warnings,
         document,
         sha256,
+        places,
     })
 }
 

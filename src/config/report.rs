@@ -7,10 +7,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::errors::{Diagnostic, Diagnostics, Place, Severity, printable};
 use super::marks;
+use super::places::Places;
 
 /// A point between characters; both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,6 +109,7 @@ pub(crate) struct Report {
     errors: Cell<usize>,
     misspelt: RefCell<HashSet<(Mark, String)>>,
     secrets: RefCell<Vec<Span>>,
+    files: RefCell<Vec<(PathBuf, Span)>>,
 }
 
 impl Report {
@@ -151,10 +153,28 @@ impl Report {
         self.secrets.borrow().contains(&span)
     }
 
+    /// Remembers that a file is named here.
+    pub(crate) fn names_file(&self, span: Span, path: PathBuf) {
+        self.files.borrow_mut().push((path, span));
+    }
+
+    /// The places of files with their source lines.
+    pub(crate) fn places(&self, text: &str, file: &Path) -> Places {
+        let masked = Source::new(text, &self.secrets.borrow());
+        let files = self.files.borrow();
+        let of = files
+            .iter()
+            .map(|(path, span)| (path.clone(), masked.place(*span)));
+        Places {
+            file: shown(file),
+            of: of.collect(),
+        }
+    }
+
     /// All problems with their source lines; warnings only when nothing is worse.
     pub(crate) fn finish(self, text: &str, file: &Path) -> Diagnostics {
         let masked = Source::new(text, &self.secrets.borrow());
-        let file: String = file.to_string_lossy().chars().map(printable).collect();
+        let file = shown(file);
         let has_errors = self.has_errors();
         let mut diagnostics: Vec<Diagnostic> = Vec::new();
         for problem in self.problems.into_inner() {
@@ -195,6 +215,11 @@ impl Report {
         }
         Diagnostics(diagnostics)
     }
+}
+
+/// The name of a file as it may be shown.
+fn shown(file: &Path) -> String {
+    file.to_string_lossy().chars().map(printable).collect()
 }
 
 /// The lines of a file as they may be shown.

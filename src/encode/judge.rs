@@ -11,19 +11,18 @@
 //! | everything else                                               | `Coded`     |
 
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, HeaderName, HeaderValue, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
 };
 use http::{HeaderMap, StatusCode};
 
 use crate::config::model::{Coding, Compress};
+use crate::wire::fields::vary;
 
 use super::accept::accepted;
 
 /// What the types of gRPC and gRPC-Web begin with.
 const GRPC: &[u8] = b"application/grpc";
-
-const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
 
 /// Say what the bytes of the body are, and do not hold for others: RFC 9530, and its forerunners.
 pub(super) const DIGESTS: [HeaderName; 4] = [
@@ -63,13 +62,13 @@ pub enum Verdict {
 pub fn mark(verdict: Verdict, answer: &mut HeaderMap) {
     match verdict {
         Verdict::Untouched => {}
-        Verdict::Plain => vary(answer),
+        Verdict::Plain => vary(answer, &ACCEPT_ENCODING),
         Verdict::Confirmed => {
-            vary(answer);
+            vary(answer, &ACCEPT_ENCODING);
             weaken(answer);
         }
         Verdict::Coded(coding) => {
-            vary(answer);
+            vary(answer, &ACCEPT_ENCODING);
             weaken(answer);
             answer.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
             answer.remove(CONTENT_LENGTH);
@@ -160,19 +159,6 @@ fn is_listed(rule: &Compress, answer: &HeaderMap) -> bool {
         .get(..GRPC.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
     !is_grpc && rule.types.iter().any(|pattern| pattern.matches(essence))
-}
-
-/// Says that the answer depends on `Accept-Encoding`, once.
-fn vary(answer: &mut HeaderMap) {
-    let says = answer
-        .get_all(VARY)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .any(|name| name == b"*" || name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_bytes()));
-    if !says {
-        answer.append(VARY, ACCEPT_ENCODING);
-    }
 }
 
 /// The compressed bytes are not the bytes that a strong tag names (RFC 9110 section 8.8.3.3), and what
@@ -301,7 +287,7 @@ mod tests {
             let (verdict, head) = judged(200, &request, &answer);
             assert_eq!(verdict, Verdict::Plain, "{request:?} {answer:?}");
             let mut expected = map(&answer);
-            expected.append("vary", ACCEPT_ENCODING);
+            expected.append("vary", HeaderValue::from(ACCEPT_ENCODING));
             assert_eq!(head, expected);
         }
     }

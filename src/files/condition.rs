@@ -19,6 +19,8 @@ use http::header::{
     HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
 };
 
+use crate::wire::fields::{lists_tag, opaque};
+
 use super::tag::Validators;
 
 /// What the conditions make of a request.
@@ -79,11 +81,6 @@ fn is_weak(tag: &str) -> bool {
     tag.starts_with("W/")
 }
 
-/// A tag without its weakness.
-fn opaque(tag: &[u8]) -> &[u8] {
-    tag.strip_prefix(b"W/").unwrap_or(tag)
-}
-
 fn date(request: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     let mut fields = request.get_all(name).iter();
     let field = fields.next()?;
@@ -94,33 +91,9 @@ fn date(request: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(field.to_str().ok()?.trim()).ok()
 }
 
-/// Whether a field is `*` or lists a tag that is meant. Tags may hold commas, so the quotes lead.
 fn lists(request: &HeaderMap, name: &HeaderName, is_meant: impl Fn(&[u8]) -> bool) -> bool {
-    request.get_all(name).iter().any(|line| {
-        let mut rest = line.as_bytes().trim_ascii();
-        if rest == b"*" {
-            return true;
-        }
-        while let Some((tag, after)) = next_tag(rest) {
-            if is_meant(tag) {
-                return true;
-            }
-            rest = after;
-        }
-        false
-    })
-}
-
-/// The first tag of a list, and what follows it; none where there is something else.
-fn next_tag(list: &[u8]) -> Option<(&[u8], &[u8])> {
-    let start = list
-        .iter()
-        .position(|byte| !matches!(byte, b',' | b' ' | b'\t'))?;
-    let list = list.get(start..)?;
-    let quote = if list.starts_with(b"W/") { 2 } else { 0 };
-    let inner = list.get(quote..)?.strip_prefix(b"\"")?;
-    let length = inner.iter().position(|byte| *byte == b'"')?;
-    list.split_at_checked(quote.checked_add(length)?.checked_add(2)?)
+    let mut lines = request.get_all(name).iter();
+    lines.any(|line| lists_tag(line, &is_meant))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use memchr::memchr;
 
 use crate::body::BodyFault;
-use crate::wire::Fault;
+use crate::wire::{Fault, may_trail};
 
 use super::decoder::Decoded;
 use super::fields;
@@ -167,7 +167,7 @@ impl Chunked {
         let section = Bytes::copy_from_slice(input.get(..end).unwrap_or_default());
         let count = self.lines.count();
         let trailers = fields::parse(&section, self.lines.ranges(0, 0), count, |name, _value| {
-            Ok(fields::may_trail(name))
+            Ok(may_trail(name))
         });
         input.advance(end);
         self.lines.reset();

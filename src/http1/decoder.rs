@@ -64,6 +64,10 @@ impl Decoder {
                     .unwrap_or(usize::MAX)
                     .min(input.len());
                 *left = left.saturating_sub(take as u64);
+                if *left == 0 && take == input.len() {
+                    // Nothing will be read behind it: it need not be shared with what comes.
+                    return Ok(Decoded::Data(std::mem::take(input).freeze()));
+                }
                 Ok(Decoded::Data(input.split_to(take).freeze()))
             }
             Kind::Chunked(chunked) => chunked.decode(input),

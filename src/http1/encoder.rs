@@ -6,7 +6,9 @@
 
 use http::HeaderMap;
 
-use super::{Framing, fields};
+use crate::wire::may_trail;
+
+use super::Framing;
 
 /// A body does not have the length that its head said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +77,7 @@ impl Encoder {
             Kind::Chunked => {
                 out.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers.into_iter().flatten() {
-                    if fields::may_trail(name) {
+                    if may_trail(name) {
                         super::head::field(out, name.as_str(), value.as_bytes());
                     }
                 }

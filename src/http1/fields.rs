@@ -4,22 +4,21 @@
 //! values hold no control byte but HTAB, and no line is folded.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use memchr::memchr;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::wire::Fault;
 
-/// Room for the fields that are added on the way.
-const ADDED: usize = 8;
+use super::names;
 
-/// Reads the lines at `ranges` of `section`. `look` sees each field and says whether it is kept.
+/// Reads the lines at `ranges` of `section` into a map with `room` for so many fields. `look` sees each
+/// field and says whether it is kept.
 pub(super) fn parse(
     section: &Bytes,
     ranges: impl Iterator<Item = (usize, usize)>,
-    count: usize,
+    room: usize,
     mut look: impl FnMut(&HeaderName, &HeaderValue) -> Result<bool, Fault>,
 ) -> Result<HeaderMap, Fault> {
-    let mut fields = HeaderMap::with_capacity(count.saturating_add(ADDED));
+    let mut fields = HeaderMap::with_capacity(room);
     for (begin, end) in ranges {
         let line = section.get(begin..end).unwrap_or_default();
         let (name, from, to) = split(line)?;
@@ -47,14 +46,18 @@ pub(super) fn check(line: &[u8]) -> Result<(), Fault> {
 
 /// The name, and where in the line the value begins and ends.
 fn split(line: &[u8]) -> Result<(HeaderName, usize, usize), Fault> {
-    let Some(colon) = memchr(b':', line) else {
+    // Names are short: a plain search is over before a fast one has begun.
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
         return Err(match line {
             [b' ' | b'\t', ..] => Fault::Malformed("a folded field line"),
             _ => Fault::Malformed("a field line without a colon"),
         });
     };
     let name = line.get(..colon).unwrap_or_default();
-    let name = HeaderName::from_bytes(name).map_err(|_invalid| misnamed(name))?;
+    let name = match names::known(name) {
+        Some(name) => name,
+        None => HeaderName::from_bytes(name).map_err(|_invalid| misnamed(name))?,
+    };
     let mut from = colon.saturating_add(1);
     let mut to = line.len();
     while let Some(b' ' | b'\t') = line.get(from) {
@@ -92,59 +95,4 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 /// Whether `text` is a token.
 pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
-}
-
-/// The members of a comma-separated list, without the space around them.
-pub(super) fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-}
-
-/// Whether a field may come in a trailer section: none that frames, routes, authenticates or says
-/// how to read the content (RFC 9110 section 6.5.1).
-pub(super) fn may_trail(name: &HeaderName) -> bool {
-    const NEVER: [HeaderName; 34] = [
-        header::ACCEPT_RANGES,
-        header::AGE,
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONNECTION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_LOCATION,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::DATE,
-        header::EXPECT,
-        header::EXPIRES,
-        header::FORWARDED,
-        header::HOST,
-        header::IF_MATCH,
-        header::IF_MODIFIED_SINCE,
-        header::IF_NONE_MATCH,
-        header::IF_RANGE,
-        header::IF_UNMODIFIED_SINCE,
-        header::LOCATION,
-        header::MAX_FORWARDS,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::RANGE,
-        header::RETRY_AFTER,
-        header::SET_COOKIE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::VARY,
-        header::WWW_AUTHENTICATE,
-    ];
-    !NEVER.contains(name)
-        && !matches!(
-            name.as_str(),
-            "keep-alive" | "proxy-connection" | "x-real-ip"
-        )
-        && !name.as_str().starts_with("x-forwarded")
 }

@@ -7,8 +7,9 @@ use http::Version;
 use http::header::{self, HeaderName, HeaderValue};
 
 use crate::wire::Fault;
+use crate::wire::fields::members;
 
-use super::fields::{is_token, members};
+use super::fields::is_token;
 
 /// How the end of what follows a head is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

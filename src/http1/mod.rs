@@ -3,7 +3,7 @@
 //! | direction | heads                              | bodies              |
 //! |-----------|------------------------------------|---------------------|
 //! | in        | `RequestParser`, `AnswerParser`    | `Decoder`           |
-//! | out       | `encode_request`, `encode_answer`  | `Encoder`           |
+//! | out       | `RequestEncoder`, `begin_answer`   | `Encoder`           |
 //!
 //! `server` uses it towards clients, `upstream` towards endpoints; both own their sockets, deadlines
 //! and buffers. Invariant: what two parties could read in two ways is refused, never repaired, so
@@ -12,21 +12,23 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod chunked;
-mod date;
 mod decoder;
 mod encoder;
 mod fields;
 mod framing;
 mod head;
 mod lines;
+mod memory;
+mod names;
 mod request;
 mod response;
 
-pub use date::Date;
 pub use decoder::{Decoded, Decoder};
 pub use encoder::{Encoder, LengthError};
 pub use framing::Framing;
-pub use head::{Fields, encode_answer, encode_informational, encode_request};
+pub use head::{
+    Fields, RequestEncoder, begin_answer, encode_informational, encode_request, end_answer,
+};
 pub use request::{Expect, RequestHead, RequestParser};
 pub use response::{AnswerFault, AnswerHead, AnswerParser};
 

@@ -12,6 +12,7 @@ use crate::wire::Fault;
 
 use super::framing::Noted;
 use super::lines::Lines;
+use super::memory::Memory;
 use super::{Framing, Limits, fields};
 
 /// The longest method; the longest one registered has 17 bytes.
@@ -84,6 +85,7 @@ pub struct RequestParser {
     lines: Lines,
     /// Lines of an unfinished head that were looked at already.
     checked: usize,
+    memory: Memory,
 }
 
 impl RequestParser {
@@ -111,7 +113,7 @@ impl RequestParser {
         if end.saturating_sub(start) > limits.head_bytes {
             return Err(self.too_large(limits, start));
         }
-        let head = Bytes::copy_from_slice(input.get(start..end).unwrap_or_default());
+        let head = self.memory.copy(input.get(start..end).unwrap_or_default());
         let result = self
             .whole(&head, start, limits)
             .map(|head| Some((head, end)));
@@ -124,6 +126,7 @@ impl RequestParser {
     pub fn rest(&mut self) {
         debug_assert_eq!(self.lines.count(), 0, "in the middle of a head");
         self.lines.reset();
+        self.memory.reset();
     }
 
     /// `start` is the offset of `head` in the input, from which `lines` counts.

@@ -10,8 +10,11 @@ use crate::wire::Fault;
 
 use super::framing::Noted;
 use super::lines::Lines;
+use super::memory::Memory;
 use super::{Framing, Limits, fields};
 
+/// Room for the fields that an answer is given on its way: `Via`, the request id, one more.
+const ADDED: usize = 3;
 /// The start of a status line, up to its first digit.
 const PREFIX: usize = 9;
 
@@ -54,6 +57,7 @@ pub struct AnswerHead {
 pub struct AnswerParser {
     lines: Lines,
     checked: usize,
+    memory: Memory,
 }
 
 impl AnswerParser {
@@ -79,7 +83,7 @@ impl AnswerParser {
             self.unfinished(input)?;
             return Ok(None);
         };
-        let head = Bytes::copy_from_slice(input.get(..end).unwrap_or_default());
+        let head = self.memory.copy(input.get(..end).unwrap_or_default());
         let answer = self.whole(&head, method)?;
         self.lines.clear();
         self.checked = 0;
@@ -90,6 +94,7 @@ impl AnswerParser {
     pub fn rest(&mut self) {
         debug_assert_eq!(self.lines.count(), 0, "in the middle of a head");
         self.lines.reset();
+        self.memory.reset();
     }
 
     fn whole(&self, head: &Bytes, method: &Method) -> Result<AnswerHead, Fault> {
@@ -98,8 +103,8 @@ impl AnswerParser {
         };
         let (version, status) = status_line(head.get(..to).unwrap_or_default())?;
         let mut noted = Noted::default();
-        let count = self.lines.count().saturating_sub(1);
-        let headers = fields::parse(head, self.lines.ranges(0, 1), count, |name, value| {
+        let room = self.lines.count().saturating_sub(1).saturating_add(ADDED);
+        let headers = fields::parse(head, self.lines.ranges(0, 1), room, |name, value| {
             noted.look(name, value).map(|()| true)
         })?;
         let said = noted.framing(version)?;

@@ -5,10 +5,10 @@
 //! through as a trailer.
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS,
-    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
+
+use crate::wire::{may_trail, sift_trailers};
 
 /// Fields of a connection (RFC 9113 section 8.2.2).
 const OF_A_CONNECTION: [HeaderName; 5] = [
@@ -17,23 +17,6 @@ const OF_A_CONNECTION: [HeaderName; 5] = [
     UPGRADE,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
-];
-
-/// Fields that mean something before the content only (RFC 9110 section 6.5.1).
-const NOT_IN_TRAILERS: [HeaderName; 13] = [
-    AUTHORIZATION,
-    CACHE_CONTROL,
-    CONTENT_ENCODING,
-    CONTENT_LENGTH,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    COOKIE,
-    EXPECT,
-    HOST,
-    MAX_FORWARDS,
-    SET_COOKIE,
-    TE,
-    TRAILER,
 ];
 
 /// Removes what belongs to a connection of HTTP/1.1.
@@ -45,13 +28,7 @@ pub fn strip_connection(headers: &mut HeaderMap) {
 
 /// Removes from trailers what may not stand there; false if nothing is left.
 pub fn clean_trailers(trailers: &mut HeaderMap) -> bool {
-    strip_connection(trailers);
-    for name in &NOT_IN_TRAILERS {
-        trailers.remove(name);
-    }
-    while let Some(name) = trailers.keys().find(|name| is_no_token(name)).cloned() {
-        trailers.remove(name);
-    }
+    sift_trailers(trailers, |name| may_trail(name) && !is_no_token(name));
     !trailers.is_empty()
 }
 

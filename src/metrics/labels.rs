@@ -317,6 +317,8 @@ labels! {
         Idle "idle"
         /// The endpoint's connection broke.
         Error "error"
+        /// A reload had removed its route or its endpoint.
+        Removed "removed"
     }
 }
 

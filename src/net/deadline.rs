@@ -1,6 +1,7 @@
 //! Deadlines of one worker, checked by one coarse tick.
 //!
-//! `server::guard` and `upstream::exchange` arm a `Timer` for whatever they wait for; the worker
+//! `server::guard` and `upstream::exchange` arm a `Timer` for whatever they wait for, or judge a peer's
+//! `Progress`; the worker
 //! calls `Deadlines::tick` every `TICK`, which wakes the tasks whose time has passed. Arming,
 //! disarming and dropping are a few plain stores, where a timer per request of the runtime's own
 //! would cost a lock, an insertion and often a system call. The price is that a deadline fires up
@@ -15,7 +16,8 @@ use std::time::Duration;
 use slab::Slab;
 
 /// Resolution of every deadline.
-pub const TICK: Duration = Duration::from_millis(50);
+pub const TICK: Duration = Duration::from_millis(TICK_MS);
+const TICK_MS: u64 = 50;
 
 const DISARMED: u64 = u64::MAX;
 
@@ -89,11 +91,9 @@ impl Deadlines {
 
 /// `after` in ticks, rounded up, plus the part of a tick that has already passed.
 fn ticks(after: Duration) -> u64 {
-    let ticks = after
-        .as_millis()
-        .div_ceil(TICK.as_millis())
-        .saturating_add(1);
-    u64::try_from(ticks).unwrap_or(DISARMED - 1)
+    // Divided as 64 bits, since every request arms some timers and 128 take much longer.
+    let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    ms.div_ceil(TICK_MS) + 1
 }
 
 /// One deadline. Dropping it forgets it.
@@ -155,6 +155,52 @@ impl Drop for Timer {
     }
 }
 
+/// Judges how much a peer moves while it is waited for, in windows of time: of the bytes that a client
+/// takes or sends, and whatever else a peer may be slow with.
+#[derive(Debug)]
+pub struct Progress {
+    window: Timer,
+    /// What had been moved in all when the window began.
+    before: Cell<u64>,
+}
+
+impl Progress {
+    /// Nobody is waited for yet.
+    #[must_use]
+    pub fn new(set: &Rc<Deadlines>) -> Self {
+        Self {
+            window: set.timer(),
+            before: Cell::new(0),
+        }
+    }
+
+    /// The peer, which has moved `moved` bytes in all, is waited for: ready once it was for a whole
+    /// `window` in which it has not moved `least` of them. Else the task is woken when the window is
+    /// over, and the next one begins when this is asked again.
+    pub fn poll(&self, cx: &Context<'_>, moved: u64, window: Duration, least: u64) -> Poll<()> {
+        let over = self.window.is_expired();
+        if over && moved.saturating_sub(self.before.get()) < least {
+            return Poll::Ready(());
+        }
+        if over || !self.window.is_armed() {
+            self.before.set(moved);
+            self.window.arm(window);
+        }
+        self.window.poll(cx)
+    }
+
+    /// The peer is not waited for any more: its next window begins with the next wait.
+    pub fn rest(&self) {
+        self.window.disarm();
+    }
+
+    /// Whether the peer is waited for.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.window.is_armed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +244,28 @@ mod tests {
         timer.arm(Duration::MAX);
         set.tick();
         assert!(!timer.is_expired());
+    }
+
+    #[test]
+    fn a_peer_that_moves_enough_in_each_window_is_never_too_slow() {
+        let set = Deadlines::new();
+        let progress = Progress::new(&set);
+        let cx = Context::from_waker(Waker::noop());
+        let slow = |moved| progress.poll(&cx, moved, TICK, 10).is_ready();
+        let pass = || (0..2).for_each(|_| set.tick());
+        assert!(!slow(0) && progress.is_waiting());
+        for moved in [10, 20, 30] {
+            pass();
+            assert!(!slow(moved), "{moved}");
+        }
+        pass();
+        assert!(slow(39), "one byte too few");
+        // Who is not waited for need not move at all.
+        progress.rest();
+        pass();
+        assert!(!progress.is_waiting() && !slow(39));
+        pass();
+        assert!(slow(40));
     }
 
     #[tokio::test]

@@ -45,14 +45,14 @@ fn gone(error: io::Error) -> io::Error {
 /// descriptors, ports or memory.
 #[must_use]
 pub fn is_ours(error: &io::Error) -> bool {
-    // ENFILE and EMFILE have no `ErrorKind`.
-    const OUT_OF_DESCRIPTORS: [i32; 2] = [23, 24];
+    // ENFILE, EMFILE and ENOBUFS have no `ErrorKind`.
+    const OUT_OF: [i32; 3] = [23, 24, 105];
     matches!(
         error.kind(),
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory
     ) || error
         .raw_os_error()
-        .is_some_and(|code| OUT_OF_DESCRIPTORS.contains(&code))
+        .is_some_and(|code| OUT_OF.contains(&code))
 }
 
 /// A free port of this host can be chosen as our own end and so connect to itself, which would pass

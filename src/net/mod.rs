@@ -1,5 +1,5 @@
-//! Sockets: listening (`listen`), dialing (`dial`, `hop`), TLS (`tls`, `tls_client`), the PROXY protocol
-//! (`proxy_protocol`), and a worker's deadlines (`deadline`).
+//! Sockets: listening (`listen`), dialing (`dial`, `hop`), TLS (`tls`, `tls_client`, `roots`), the PROXY
+//! protocol (`proxy_protocol`), and a worker's deadlines (`deadline`).
 //!
 //! `server` and `upstream` build on these; `health` dials through the same `dial`. Invariant:
 //! `dial` is the only place that opens an outbound connection, and every wait on a peer can be
@@ -10,6 +10,7 @@ pub mod dial;
 pub mod hop;
 pub mod listen;
 pub mod proxy_protocol;
+pub mod roots;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -126,9 +126,9 @@ impl Outbox {
             Ok(count) => {
                 pending.sent += count;
                 if pending.unsent().is_empty() {
-                    let Pending { bytes, waker, .. } = std::mem::take(&mut *pending);
-                    batch.give_back(bytes);
-                    drop(waker);
+                    // The waker stays: nearly always the same task writes next.
+                    batch.give_back(std::mem::take(&mut pending.bytes));
+                    pending.sent = 0;
                     return;
                 }
             }
@@ -218,6 +218,11 @@ impl Socket {
         }
     }
 
+    /// Lets go of the task that wrote last, which may be over long before the connection is.
+    pub fn forget_task(&self) {
+        self.outbox.pending.borrow_mut().waker = None;
+    }
+
     /// Puts back what was read too much: it is read again, before everything else.
     pub fn put_back(&mut self, bytes: Bytes) {
         debug_assert!(
@@ -276,7 +281,7 @@ impl Socket {
         let count = pending.bytes.len() - before;
         if count > 0 {
             // Always, and not only with the first bytes of a batch: what was gathered before may
-            // have been sent since, and its waker with it.
+            // have been another task's.
             if !pending
                 .waker
                 .as_ref()

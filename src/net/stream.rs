@@ -6,7 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
@@ -45,6 +45,15 @@ impl Stream {
         }
     }
 
+    /// Lets go of the task that wrote last.
+    pub fn forget_task(&self) {
+        match self {
+            Self::Plain(socket) => socket.forget_task(),
+            Self::Tls(stream) => stream.get_ref().0.forget_task(),
+            Self::TlsClient(stream) => stream.get_ref().0.forget_task(),
+        }
+    }
+
     /// What was agreed on by ALPN, if anything was.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
@@ -52,6 +61,23 @@ impl Stream {
             Self::Plain(_) => None,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
             Self::TlsClient(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
+    /// Reads what has come, without anybody to be woken when more does: for connections that nobody
+    /// waits for.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has come; what the kernel or TLS says otherwise.
+    pub fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Self::Plain(socket) = self {
+            return socket.try_read(buf);
+        }
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut buf = ReadBuf::new(buf);
+        match Pin::new(self).poll_read(&mut nobody, &mut buf) {
+            Poll::Ready(result) => result.map(|()| buf.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 

@@ -18,11 +18,11 @@ use rustls::crypto::{
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 
 use crate::config::model::{TlsVersion, UpstreamProtocol, UpstreamTls};
+
+use super::roots;
 
 /// Why TLS to an upstream cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,17 @@ pub enum ClientTlsError {
     /// The library refuses the whole.
     #[error("`tls`: it cannot be set up")]
     Setup(#[from] rustls::Error),
+}
+
+impl ClientTlsError {
+    /// The file that is to blame, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::NoAuthorities | Self::Name(_) | Self::Setup(_) => None,
+        }
+    }
 }
 
 /// Settings of TLS to the endpoints of one upstream.
@@ -118,8 +129,8 @@ impl Files {
     fn read(typed: &UpstreamTls) -> Result<Self, ClientTlsError> {
         let authorities = match &typed.ca {
             _ if !typed.verify => Vec::new(),
-            Some(path) => certificates("ca", path)?,
-            None => rustls_native_certs::load_native_certs().certs,
+            Some(path) => roots::read(path).map_err(|reason| unusable("ca", path, &reason))?,
+            None => roots::system(),
         };
         if typed.verify && authorities.is_empty() {
             return Err(ClientTlsError::NoAuthorities);
@@ -129,7 +140,9 @@ impl Files {
             Some(pair) => {
                 let key = PrivateKeyDer::from_pem_file(&pair.key)
                     .map_err(|error| unusable("key", &pair.key, &error))?;
-                (certificates("cert", &pair.cert)?, Some(key))
+                let chain = roots::read(&pair.cert);
+                let chain = chain.map_err(|reason| unusable("cert", &pair.cert, &reason))?;
+                (chain, Some(key))
             }
         };
         Ok(Self {
@@ -159,19 +172,6 @@ fn unusable(key: &'static str, path: &Path, reason: &dyn ToString) -> ClientTlsE
     }
 }
 
-fn certificates(
-    key: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, ClientTlsError> {
-    let found = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unusable(key, path, &error))?;
-    if found.is_empty() {
-        return Err(unusable(key, path, &"it holds no certificate"));
-    }
-    Ok(found)
-}
-
 fn build(
     typed: &UpstreamTls,
     protocol: UpstreamProtocol,
@@ -194,24 +194,14 @@ fn build(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
         .with_protocol_versions(versions)?;
     let builder = if typed.verify {
-        let mut roots = RootCertStore::empty();
         // The system's store may hold what no standard allows; a file of the config may not.
-        match &typed.ca {
-            None => {
-                let (_usable, _ignored) = roots.add_parsable_certificates(files.authorities);
-            }
+        let trusted = match &typed.ca {
+            None => roots::usable(files.authorities).ok_or(ClientTlsError::NoAuthorities)?,
             Some(path) => {
-                for authority in files.authorities {
-                    roots
-                        .add(authority)
-                        .map_err(|error| unusable("ca", path, &error))?;
-                }
+                roots::exactly(files.authorities).map_err(|reason| unusable("ca", path, &reason))?
             }
-        }
-        if roots.is_empty() {
-            return Err(ClientTlsError::NoAuthorities);
-        }
-        builder.with_root_certificates(roots)
+        };
+        builder.with_root_certificates(trusted)
     } else {
         builder
             .dangerous()

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::metrics::CacheResult;
 use crate::upstream::RequestBody;
 use crate::wire;
 
+use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
 use super::outbound::Stream;
@@ -37,13 +38,67 @@ const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
 
-/// Answers from the cache, or fetches for it.
+/// What the cache says at once.
+pub(super) enum AtOnce {
+    /// The answer.
+    Hit(Response<Stream>),
+    /// `look_up` has to go on: with this, if the cache could be asked.
+    Not(Option<Lookup>),
+}
+
+/// Answers from the cache, if it has an answer.
+pub(super) fn at_once(
+    context: &mut Context,
+    rule: &Arc<CacheRule>,
+    host: &str,
+    upstream: UpstreamId,
+    body: &Inbound,
+) -> AtOnce {
+    if body.offers().is_some() {
+        return AtOnce::Not(None);
+    }
+    leave_out(context, rule);
+    let Ok(beyond) = passes_by(context, body) else {
+        return AtOnce::Not(None);
+    };
+    let cache = &context.worker.cache;
+    let now = cache.clock().at(context.began);
+    let found = asking(context, host, upstream, &beyond, |request, scratch| {
+        cache.look_up(rule, request, now, scratch)
+    });
+    match found {
+        Lookup::Hit(hit) => AtOnce::Hit(hit_answer(context, hit, CacheResult::Hit, now)),
+        other => AtOnce::Not(Some(other)),
+    }
+}
+
+/// What a request says of its target beyond the key; an error is why the cache is not even asked.
+fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
+    if context.request.method.is_safe() && !body.is_end_stream() {
+        // Over HTTP/2 no field need say that a body follows.
+        return Err(Bypass::RequestBody);
+    }
+    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
+    if context.peer.tls.as_deref().is_some_and(shows_who) {
+        // A certificate says who asks, as `Authorization` does.
+        return Err(Bypass::Authorization);
+    }
+    match claims::beyond_key(&context.request.headers, context.client.is_told()) {
+        Beyond::Nothing => Ok(String::new()),
+        Beyond::Target(told) => Ok(told),
+        Beyond::Method => Err(Bypass::Method),
+        Beyond::Identity => Err(Bypass::Authorization),
+    }
+}
+
+/// Answers from the cache, or fetches for it. `first` is what `at_once` was told.
 pub(super) async fn look_up(
     context: &mut Context,
     rule: &Arc<CacheRule>,
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
+    first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
         let order = Order::new(context, upstream);
@@ -51,16 +106,11 @@ pub(super) async fn look_up(
         cache::strip(answer.headers_mut());
         return Ok(answer);
     }
-    if context.request.method.is_safe() && !body.is_end_stream() {
-        // Over HTTP/2 no field need say that a body follows.
-        return pass_by(context, rule, host, upstream, body, Bypass::RequestBody).await;
-    }
-    leave_out(context, rule);
-    let shows_who = |tls: &wire::Tls| tls.client_cert.is_some();
-    if context.peer.tls.as_deref().is_some_and(shows_who) {
-        // A certificate says who asks, as `Authorization` does.
-        return pass_by(context, rule, host, upstream, body, Bypass::Authorization).await;
-    }
+    let beyond = match passes_by(context, &body) {
+        Ok(beyond) => beyond,
+        Err(why) => return pass_by(context, upstream, body, why).await,
+    };
+    let mut first = first;
     let mut failures = 0;
     let mut alone = Refusal {
         reason: Uncacheable::Vary,
@@ -72,9 +122,12 @@ pub(super) async fn look_up(
             0 => clock.at(context.began),
             _ => clock.now(),
         };
-        let (waiter, lead) = match asking(context, host, upstream, |request, scratch| {
-            context.worker.cache.look_up(rule, request, now, scratch)
-        }) {
+        let found = first.take().unwrap_or_else(|| {
+            asking(context, host, upstream, &beyond, |request, scratch| {
+                context.worker.cache.look_up(rule, request, now, scratch)
+            })
+        });
+        let (waiter, lead) = match found {
             Lookup::Hit(hit) => return Ok(hit_answer(context, hit, CacheResult::Hit, now)),
             Lookup::Stale(hit, refresh) => {
                 if let Some(permit) = refresh {
@@ -84,7 +137,18 @@ pub(super) async fn look_up(
                 return Ok(hit_answer(context, hit, CacheResult::Stale, now));
             }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
-            Lookup::Bypass(why) => return pass_by(context, rule, host, upstream, body, why).await,
+            Lookup::Bypass(why) => {
+                let requested = context.worker.cache.clock().now();
+                let answer = pass_by(context, upstream, body, why).await?;
+                if context.request.method == Method::HEAD {
+                    asking(context, host, upstream, &beyond, |request, scratch| {
+                        let (status, headers) = (answer.status(), answer.headers());
+                        let cache = &context.worker.cache;
+                        cache.observe_head(rule, request, requested, status, headers, scratch);
+                    });
+                }
+                return Ok(answer);
+            }
             Lookup::Wait(waiter) => (waiter, None),
             Lookup::Fill(permit) => {
                 let waiter = permit.waiter();
@@ -138,8 +202,6 @@ fn leave_out(context: &mut Context, rule: &CacheRule) {
 /// Sends a request past the cache, and says why.
 async fn pass_by(
     context: &mut Context,
-    rule: &CacheRule,
-    host: &str,
     upstream: UpstreamId,
     body: Inbound,
     why: Bypass,
@@ -150,15 +212,7 @@ async fn pass_by(
         metrics.worker(context.worker.id).cache_bypass(why);
     }
     let order = Order::new(context, upstream);
-    let requested = context.worker.cache.clock().now();
     let mut answer = forward::straight(context, &order, body).await?;
-    if context.request.method == Method::HEAD {
-        asking(context, host, upstream, |request, scratch| {
-            let (status, headers) = (answer.status(), answer.headers());
-            let cache = &context.worker.cache;
-            cache.observe_head(rule, request, requested, status, headers, scratch);
-        });
-    }
     cache::strip(answer.headers_mut());
     why.annotate(answer.headers_mut());
     Ok(answer)
@@ -169,6 +223,7 @@ fn asking<T>(
     context: &Context,
     host: &str,
     upstream: UpstreamId,
+    beyond: &str,
     ask: impl FnOnce(&cache::Request<'_>, &mut Vec<u8>) -> T,
 ) -> T {
     let worker = &context.worker;
@@ -177,7 +232,7 @@ fn asking<T>(
     let target = target.path_and_query();
     let pool = &context.view.snapshot.upstreams[upstream.0].pool;
     let request = cache::Request {
-        source: &source(context, upstream),
+        source: &source(context, upstream, beyond),
         method: &context.request.method,
         scheme: context.client.scheme(),
         host: host.as_bytes(),
@@ -188,17 +243,18 @@ fn asking<T>(
     ask(&request, &mut worker.scratch.borrow_mut())
 }
 
-/// Who answers: the upstream, and for a route that asks it something else than its clients asked, that
-/// route too. Such answers are nobody else's.
-fn source(context: &Context, upstream: UpstreamId) -> Cow<'_, str> {
+/// Who answers: the upstream, for a route that asks it something else than its clients asked that route
+/// too, and what proxies have told of the target. Such answers are nobody else's.
+fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'a, str> {
     let snapshot = &context.view.snapshot;
     let name = &*snapshot.upstreams[upstream.0].name;
     let changes = |edge: &RouteEdge| edge.rewrite.is_some() || edge.request_headers.is_some();
-    match context.route.map(|route| &snapshot.routes[route.0]) {
-        Some(route) if route.edge.as_deref().is_some_and(changes) => {
-            Cow::Owned(format!("{name}\0{}", route.name))
-        }
-        _ => Cow::Borrowed(name),
+    let route = context.route.map(|route| &snapshot.routes[route.0]);
+    let route = route.filter(|route| route.edge.as_deref().is_some_and(changes));
+    match route {
+        None if beyond.is_empty() => Cow::Borrowed(name),
+        None => Cow::Owned(format!("{name}\0{beyond}")),
+        Some(route) => Cow::Owned(format!("{name}\0{}{beyond}", route.name)),
     }
 }
 
@@ -209,6 +265,18 @@ fn hit_answer(
     now: Instant,
 ) -> Response<Stream> {
     context.cache = Some(result);
+    let hit = if may_stay_lines(context) {
+        match hit.into_lines(now) {
+            Ok((status, lines, content)) => {
+                // Room for the request id.
+                let headers = HeaderMap::with_capacity(1);
+                return response(status, headers, Stream::Hit { lines, content });
+            }
+            Err(hit) => hit,
+        }
+    } else {
+        hit
+    };
     let (status, headers, body) = hit.into_parts(now);
     let stream = match body {
         HitBody::Empty => Stream::Empty,
@@ -216,6 +284,15 @@ fn hit_answer(
         body @ HitBody::Segments(_) => Stream::Shared(body.into()),
     };
     response(status, headers, stream)
+}
+
+/// Whether nobody on the way to the client looks at the fields of an answer.
+fn may_stay_lines(context: &Context) -> bool {
+    let route = context
+        .route
+        .map(|route| &context.view.snapshot.routes[route.0]);
+    context.request.version < Version::HTTP_2
+        && route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {
@@ -240,10 +317,6 @@ struct Own {
 }
 
 /// What waiting for a fetch led to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and lives for one call"
-)]
 enum Waited {
     /// An answer for this request.
     Answer(Response<Stream>),
@@ -316,7 +389,7 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
             sticky,
         } = forward::send(
             &order,
-            |headers| permit.prepare(headers),
+            Some(&|headers| permit.prepare(headers)),
             RequestBody::Empty,
         )
         .await;

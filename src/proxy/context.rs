@@ -40,6 +40,8 @@ pub(super) struct Context {
     /// The request's head: past `normalize`, in its one form.
     pub(super) request: Rc<Parts>,
     pub(super) id: Uuid,
+    /// `id` as a field value.
+    pub(super) id_value: HeaderValue,
     pub(super) began: Instant,
     pub(super) route: Option<RouteId>,
     /// What the cache made of it; none on a route that does not cache.
@@ -104,6 +106,8 @@ pub(super) enum End {
     Rejected(RejectReason),
     /// The upstream failed, before or within its answer.
     Upstream(ProxyError),
+    /// Cut: a reload had removed its route or its endpoint.
+    Removed,
 }
 
 impl Context {
@@ -116,9 +120,11 @@ impl Context {
     ) -> Box<Self> {
         let told = client.told.as_deref().and_then(|told| told.id);
         let id = told.unwrap_or_else(|| worker.request_id());
+        let id_value = worker.id_value(id);
         Box::new(Self {
             view,
             id,
+            id_value,
             peer,
             client,
             request: Rc::new(request),
@@ -186,6 +192,7 @@ impl Context {
                 End::Whole if self.exchange.endpoint.is_some() => (EndedBy::Upstream, None),
                 End::Whole => (EndedBy::Headgate, None),
                 End::Open => (EndedBy::Client, None),
+                End::Removed => (EndedBy::Headgate, Some("removed")),
                 End::Rejected(reason) => (EndedBy::Headgate, Some(reason.as_str())),
                 // A file that broke off, say.
                 End::Upstream(reason) if self.exchange.endpoint.is_none() => {

@@ -8,12 +8,13 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName,
-    HeaderValue, ORIGIN, VARY,
+    HeaderValue, ORIGIN,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use crate::config::model::{Cors, OriginPattern, Origins};
+use crate::wire::fields::vary;
 
 use super::outbound::Stream;
 
@@ -113,23 +114,11 @@ fn is_labels(text: &str) -> bool {
     text.split('.').all(label)
 }
 
-/// Adds a name to `Vary`, unless it is there.
-fn vary(headers: &mut HeaderMap, name: &HeaderName) {
-    let names = headers.get_all(VARY).iter();
-    let mut names = names
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    let there =
-        names.any(|known| known.trim() == "*" || known.trim().eq_ignore_ascii_case(name.as_str()));
-    if !there {
-        headers.append(VARY, HeaderValue::from(name.clone()));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::Request;
+    use http::header::VARY;
 
     fn rule(origins: Origins, credentials: bool) -> Cors {
         Cors {

@@ -17,21 +17,22 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue, TE};
+use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::request::Parts;
-use http::{Method, Request, Response, Uri, Version};
+use http::uri::PathAndQuery;
+use http::{Method, Response, Uri, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::balancer::{EndpointId, Picked};
 use crate::body::Inbound;
-use crate::config::model::{RouteId, Target, UpstreamId};
+use crate::config::model::{FieldEdits, RouteId, Target, UpstreamId};
 use crate::metrics::ProxyError;
 use crate::router;
 use crate::shard::KeySource;
 use crate::snapshot;
 use crate::upstream::exchange::Reuse;
-use crate::upstream::{self, ExchangeError, Fault, RequestBody, Retry, Stage};
+use crate::upstream::{self, ExchangeError, Fault, Fields, Outgoing, RequestBody, Retry, Stage};
 use crate::wire::{ClientAddress, Peer};
 
 use super::context::{Context, Exchange, Hints};
@@ -58,6 +59,7 @@ pub(super) struct Order {
     /// Takes informational answers.
     pub(super) hints: Hints,
     pub(super) id: Uuid,
+    id_value: HeaderValue,
     /// When the request came: its first attempt begins with it.
     began: Instant,
     upstream: UpstreamId,
@@ -107,30 +109,66 @@ impl Order {
             hints: context.hints.clone(),
             request: Rc::clone(&context.request),
             id: context.id,
+            id_value: context.id_value.clone(),
             began: context.began,
             upstream,
         }
     }
 
-    /// The head of a request to an endpoint, but for what depends on the endpoint.
-    fn headers(&self) -> HeaderMap {
-        let snapshot = &self.view.snapshot;
-        let (request, client, id) = (&*self.request, &self.client, self.id);
-        let mut headers = headers::for_upstream(request, &self.peer, client, &snapshot.config, id);
-        let edge = self
-            .route
-            .and_then(|route| snapshot.routes[route.0].edge.as_deref());
-        if let Some(edits) = edge.and_then(|edge| edge.request_headers.as_ref()) {
+    /// What endpoints see in place of the client's target, or that.
+    fn target(&self) -> Option<&PathAndQuery> {
+        let target = self.rewritten.as_ref().unwrap_or(&self.request.uri);
+        target.path_and_query()
+    }
+
+    /// Tells the fields of a request to an endpoint, before any edits and but for what depends on the
+    /// endpoint.
+    fn tell(&self, each: &mut dyn FnMut(&HeaderName, &HeaderValue)) {
+        let config = &self.view.snapshot.config;
+        let (request, peer, client) = (&self.request, &self.peer, &self.client);
+        headers::for_upstream(request, peer, client, config, &self.id_value, each);
+    }
+
+    /// What the request's route changes in its fields.
+    fn edits(&self) -> Option<&FieldEdits> {
+        let route = &self.view.snapshot.routes[self.route?.0];
+        route.edge.as_deref()?.request_headers.as_ref()
+    }
+
+    /// Whether the fields of a request to `target` are just those that `tell` tells.
+    fn is_plain(&self, target: &upstream::Target<'_>) -> bool {
+        let nameless = self.request.version == Version::HTTP_10;
+        !nameless && !target.is_http2() && self.edits().is_none()
+    }
+
+    /// The fields of a request to `endpoint` in a map, edited.
+    fn fields(&self, edit: Option<Edit<'_>>, target: &upstream::Target<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.request.headers.len() + ADDED);
+        self.tell(&mut |name, value| {
+            headers.append(name, value.clone());
+        });
+        if let Some(edits) = self.edits() {
             let about = edge::About {
-                request,
-                client,
-                id,
+                request: &self.request,
+                client: &self.client,
+                id: self.id,
             };
             edge::edit(edits, &about, &mut headers);
         }
+        if let Some(edit) = edit {
+            edit(&mut headers);
+        }
+        headers::ensure_host(&mut headers, self.request.version, target.endpoint);
+        for_http2(self, target, &mut headers);
         headers
     }
 }
+
+/// How many fields `tell` may add to those of the client.
+const ADDED: usize = 6;
+
+/// The last word on the fields of a request.
+pub(super) type Edit<'a> = &'a dyn Fn(&mut HeaderMap);
 
 /// Sends a request that no cache concerns, and streams its answer.
 pub(super) async fn straight(
@@ -139,14 +177,14 @@ pub(super) async fn straight(
     body: Inbound,
 ) -> Result<Response<Stream>, Reject> {
     let body = RequestBody::new(body, order.worker.deadlines(), order.view.pace);
-    let sent = send(order, |_| {}, body).await;
+    let sent = send(order, None, body).await;
     context.exchange = sent.exchange;
     context.sticky = sent.sticky;
     sent.result
 }
 
 /// Sends a request to an endpoint of its upstream. `edit` has the last word on its header fields.
-pub(super) async fn send(order: &Order, edit: impl Fn(&mut HeaderMap), body: RequestBody) -> Sent {
+pub(super) async fn send(order: &Order, edit: Option<Edit<'_>>, body: RequestBody) -> Sent {
     let mut exchange = Exchange {
         upload: body.transfer(),
         ..Exchange::default()
@@ -162,7 +200,7 @@ pub(super) async fn send(order: &Order, edit: impl Fn(&mut HeaderMap), body: Req
 
 async fn attempts(
     order: &Order,
-    edit: impl Fn(&mut HeaderMap),
+    edit: Option<Edit<'_>>,
     body: RequestBody,
     exchange: &mut Exchange,
     sticky: &mut Option<HeaderValue>,
@@ -178,16 +216,19 @@ async fn attempts(
     loop {
         exchange.attempts += 1;
         exchange.endpoint = Some(Arc::clone(picked.in_flight.endpoint()));
-        let mut headers = order.headers();
-        edit(&mut headers);
-        headers::ensure_host(
-            &mut headers,
-            order.request.version,
-            picked.in_flight.endpoint(),
-        );
-        let mut request = request(order, headers, body.take().unwrap_or(RequestBody::Empty));
         let mut target = upstream.target(picked.member);
-        for_hop(order, &mut target, request.headers_mut());
+        tell_client(order, &mut target);
+        let tell = |each: &mut dyn FnMut(&HeaderName, &HeaderValue)| order.tell(each);
+        let request = Outgoing {
+            method: &order.request.method,
+            target: order.target().ok_or(NO_PATH)?,
+            fields: if edit.is_none() && order.is_plain(&target) {
+                Fields::Told(&tell)
+            } else {
+                Fields::Map(Box::new(order.fields(edit, &target)))
+            },
+            body: body.take().unwrap_or(RequestBody::Empty),
+        };
         if let Some(write) = &mut write {
             write.is_sent();
         }
@@ -195,7 +236,7 @@ async fn attempts(
         let error = match order
             .worker
             .pools
-            .exchange(target, request, reuse, Some(&early))
+            .exchange(&target, request, reuse, Some(&early))
             .await
         {
             Ok(answer) => {
@@ -207,9 +248,9 @@ async fn attempts(
                 target.metrics.worker(order.worker.id).answered(took);
                 *sticky = cookie(order, upstream, &picked);
                 if let Some(write) = write.take() {
-                    write.is_answered(answer.response.status(), answer.response.headers());
+                    write.answered(answer.response.status(), answer.response.headers());
                 }
-                return Ok(receive(answer.response, picked));
+                return Ok(receive(order, answer.response, picked));
             }
             Err(error) => error,
         };
@@ -275,12 +316,11 @@ fn pick(
     now: Instant,
 ) -> Result<Picked, Reject> {
     let now = order.worker.ms(now);
-    let cookies = order
-        .request
-        .headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes);
+    // Not looked for where nobody wants them.
+    let cookies = upstream.pool.sticky().into_iter().flat_map(|_sticky| {
+        let cookies = order.request.headers.get_all(COOKIE);
+        cookies.iter().map(HeaderValue::as_bytes)
+    });
     upstream
         .pool
         .pick(cookies, exclude, now)
@@ -292,16 +332,19 @@ fn cookie(order: &Order, upstream: &snapshot::Upstream, picked: &Picked) -> Opti
     sticky.cookie(picked.member, order.client.secure).cloned()
 }
 
-/// What depends on how the endpoint is reached: whom a PROXY header names, and what HTTP/2 is asked
-/// for by a client that takes trailers (RFC 9113 section 8.2.2).
-fn for_hop(order: &Order, target: &mut upstream::Target<'_>, headers: &mut HeaderMap) {
+/// Whom a PROXY header names, where endpoints are sent one.
+fn tell_client(order: &Order, target: &mut upstream::Target<'_>) {
     if target.names_clients() {
         let from = match order.client.address {
             ClientAddress::Inet(address) => Some(address),
-            ClientAddress::Unix | ClientAddress::Unknown => None,
+            ClientAddress::Unix | ClientAddress::UnixAtProxy | ClientAddress::Unknown => None,
         };
         target.on_behalf_of(from, order.peer.local);
     }
+}
+
+/// What HTTP/2 is asked for by a client that takes trailers (RFC 9113 section 8.2.2).
+fn for_http2(order: &Order, target: &upstream::Target<'_>, headers: &mut HeaderMap) {
     if target.is_http2() {
         let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
         if order.request.headers.get_all(TE).iter().any(trailers) {
@@ -310,20 +353,17 @@ fn for_hop(order: &Order, target: &mut upstream::Target<'_>, headers: &mut Heade
     }
 }
 
-/// The client's request in origin form.
-fn request(order: &Order, headers: HeaderMap, body: RequestBody) -> Request<RequestBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = order.request.method.clone();
-    let target = order.rewritten.as_ref().unwrap_or(&order.request.uri);
-    *request.uri_mut() = target.clone();
-    *request.headers_mut() = headers;
-    request
-}
+/// `normalize` lets no such target pass.
+const NO_PATH: Reject = Reject::Malformed("the request target has no path");
 
 /// The endpoint's answer, without what belongs to its hop.
-fn receive(response: Response<upstream::AnswerBody>, picked: Picked) -> Response<Stream> {
+fn receive(
+    order: &Order,
+    response: Response<upstream::AnswerBody>,
+    picked: Picked,
+) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
-    headers::for_client(&mut head.headers);
+    headers::for_client(&mut head.headers, &order.request);
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;

@@ -47,7 +47,9 @@ pub fn sender(fields: &HeaderMap, peer: &Peer, config: &Config) -> Sender {
     Sender {
         address: client.address,
         secure: client.secure,
-        hops: client.told.map(|told| told.hops.to_vec()),
+        hops: client
+            .told
+            .map(|told| told.hops.iter().flatten().copied().collect()),
     }
 }
 
@@ -61,7 +63,12 @@ pub fn to_upstream(
     config: &Config,
 ) -> Option<HeaderMap> {
     let client = trust::client(&head.headers, peer, config);
+    normalize::scheme(&head.uri, peer.secure, client.secure).ok()?;
     normalize::head(head, client.secure, empty, config).ok()?;
-    let id = Uuid::nil();
-    Some(headers::for_upstream(head, peer, &client, config, id))
+    let mut fields = HeaderMap::new();
+    let id = HeaderValue::from_static("00000000-0000-0000-0000-000000000000");
+    headers::for_upstream(head, peer, &client, config, &id, &mut |name, value| {
+        fields.append(name, value.clone());
+    });
+    Some(fields)
 }

@@ -1,7 +1,8 @@
 //! Headgate's own errors for gRPC clients: they read `grpc-status`, not the status of HTTP.
 //!
-//! `respond` asks whether a request is gRPC and then answers with the head alone ("trailers-only"),
-//! `200` and the status that gRPC's clients act on. `UNAVAILABLE` is what they try again.
+//! `respond` asks whether a request is gRPC or gRPC-Web and then answers with the head alone
+//! ("trailers-only"), `200` and the status that gRPC's clients act on. `UNAVAILABLE` is what they try
+//! again. Invariant: the answer has the media type that the client speaks, or it would not be read.
 
 use std::fmt::Write as _;
 
@@ -23,25 +24,45 @@ enum Code {
     Unauthenticated = 16,
 }
 
-/// Whether a request is gRPC: `application/grpc`, with or without what it carries.
-pub(super) fn is_call(request: &HeaderMap) -> bool {
-    const KIND: &[u8] = b"application/grpc";
-    request.get(CONTENT_TYPE).is_some_and(|kind| {
-        let (start, rest) = kind
-            .as_bytes()
-            .split_at_checked(KIND.len())
-            .unwrap_or_default();
-        start.eq_ignore_ascii_case(KIND)
-            && matches!(rest.first(), None | Some(b'+' | b';' | b'-' | b' '))
-    })
+/// How a call is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    /// As gRPC itself has it.
+    Plain,
+    /// gRPC-Web, which browsers speak.
+    Web,
+    /// The same in base64.
+    WebText,
 }
 
-/// The head of an answer that says what the status and the words of a refusal say.
-pub(super) fn say(headers: &mut HeaderMap, status: StatusCode, words: &str) {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from(code(status) as u16));
-    if let Ok(message) = HeaderValue::try_from(encode(words)) {
-        headers.insert(GRPC_MESSAGE, message);
+impl Call {
+    /// The call that a request is, told by its media type: what the messages are encoded in and parameters
+    /// do not matter.
+    pub(super) fn of(request: &HeaderMap) -> Option<Self> {
+        let kind = request.get(CONTENT_TYPE)?.as_bytes();
+        let end = kind.iter().position(|byte| b"+; \t".contains(byte));
+        let kind = kind.get(..end.unwrap_or(kind.len()))?;
+        let all = [Self::Plain, Self::Web, Self::WebText];
+        all.into_iter()
+            .find(|call| call.kind().as_bytes().eq_ignore_ascii_case(kind))
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Plain => "application/grpc",
+            Self::Web => "application/grpc-web",
+            Self::WebText => "application/grpc-web-text",
+        }
+    }
+
+    /// The head of an answer that says what the status and the words of a refusal say. Clients of gRPC-Web
+    /// too read the status from the head where an answer has no body, but only under their own type.
+    pub(super) fn say(self, headers: &mut HeaderMap, status: StatusCode, words: &str) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind()));
+        headers.insert(GRPC_STATUS, HeaderValue::from(code(status) as u16));
+        if let Ok(message) = HeaderValue::try_from(encode(words)) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
     }
 }
 
@@ -85,25 +106,47 @@ mod tests {
         let call = |kind: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
-            is_call(&headers)
+            Call::of(&headers)
         };
-        for kind in [
-            "application/grpc",
-            "application/grpc+proto",
-            "Application/gRPC; a=b",
-            "application/grpc-web+proto",
+        for (kind, expected) in [
+            ("application/grpc", Call::Plain),
+            ("application/grpc+proto", Call::Plain),
+            ("Application/gRPC; a=b", Call::Plain),
+            ("application/grpc;charset=utf-8", Call::Plain),
+            ("application/grpc-web", Call::Web),
+            ("application/grpc-web+proto", Call::Web),
+            ("APPLICATION/GRPC-WEB+json ; charset=utf-8", Call::Web),
+            ("application/grpc-web-text", Call::WebText),
+            ("application/grpc-web-text+proto", Call::WebText),
         ] {
-            assert!(call(kind), "{kind}");
+            assert_eq!(call(kind), Some(expected), "{kind}");
         }
         for kind in [
             "application/grpcx",
+            "application/grpc-",
+            "application/grpc-other+proto",
+            "application/grpc-webx",
             "application/json",
             "",
             "text/application/grpc",
         ] {
-            assert!(!call(kind), "{kind}");
+            assert_eq!(call(kind), None, "{kind}");
         }
-        assert!(!is_call(&HeaderMap::new()));
+        assert_eq!(Call::of(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn an_answer_has_the_type_that_was_asked_in() {
+        for (call, kind) in [
+            (Call::Plain, "application/grpc"),
+            (Call::Web, "application/grpc-web"),
+            (Call::WebText, "application/grpc-web-text"),
+        ] {
+            let mut headers = HeaderMap::new();
+            call.say(&mut headers, StatusCode::BAD_GATEWAY, "x");
+            assert_eq!(headers[CONTENT_TYPE], kind);
+            assert_eq!(headers["grpc-status"], "14");
+        }
     }
 
     #[test]
@@ -125,7 +168,7 @@ mod tests {
             (505, "13"),
         ] {
             let mut headers = HeaderMap::new();
-            say(
+            Call::Plain.say(
                 &mut headers,
                 StatusCode::from_u16(status).unwrap(),
                 "100 % \u{e9}",

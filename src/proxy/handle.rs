@@ -1,16 +1,20 @@
 //! The road of a request, station by station.
 
+use std::future::ready;
 use std::rc::Rc;
 
+use futures_util::future::Either;
 use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 
 use crate::body::Inbound;
-use crate::config::model::Target;
+use crate::cache::Lookup;
+use crate::config::model::{RouteId, Target, UpstreamId};
 use crate::router;
 use crate::snapshot::Route;
 use crate::wire::{Early, Fault, Peer};
 
+use super::cached::AtOnce;
 use super::context::{Context, Hints};
 use super::forward::{self, Order};
 use super::normalize::{self, Hops};
@@ -19,27 +23,72 @@ use super::reject::Reject;
 use super::worker::Worker;
 use super::{cached, challenge, claims, cors, edge, own, purging, respond, static_files, trust};
 
-/// Takes one request from its head to its answer.
-pub(super) async fn handle(
+/// Takes one request from its head to its answer. What needs nobody else is done before anything is
+/// polled: such an answer, a hit of the cache above all, is never a part of a future's state.
+pub(super) fn handle(
     worker: Rc<Worker>,
     peer: Rc<Peer>,
     request: Request<Inbound>,
     early: Option<Rc<dyn Early>>,
-) -> Response<Outbound> {
+) -> impl Future<Output = Response<Outbound>> + 'static {
     let (mut head, body) = request.into_parts();
     let view = worker.view();
     let config = &view.snapshot.config;
     let client = trust::client(&head.headers, &peer, config);
-    let formed = normalize::head(&mut head, client.secure, body.is_end_stream(), config);
+    let formed = normalize::scheme(&head.uri, peer.secure, client.secure)
+        .and_then(|()| normalize::head(&mut head, client.secure, body.is_end_stream(), config));
     let mut context = Context::begin(worker, view, peer, client, head);
     context.hints = Hints(early);
-    let outcome = match formed {
-        Ok(hops) => road(&mut context, hops, body).await,
-        Err(reject) => Err(reject),
-    };
-    match outcome {
+    match formed.and_then(|hops| road(&mut context, hops, body)) {
+        Ok(Way::Here(answer)) => Either::Left(ready(respond::answer(context, answer))),
+        Ok(Way::On(further)) => Either::Right(go_on(context, further)),
+        Err(reject) => Either::Left(ready(respond::reject(context, &reject))),
+    }
+}
+
+/// Where the road leads.
+enum Way {
+    /// To an answer.
+    Here(Response<Stream>),
+    /// To others, who take their time.
+    On(Further),
+}
+
+/// Whom the answer comes from.
+enum Further {
+    Files(RouteId),
+    Endpoint(UpstreamId, Inbound),
+    /// An endpoint, by the cache: what it has said at once, if it was asked.
+    Cache(RouteId, UpstreamId, Inbound, Option<Lookup>),
+}
+
+/// The rest of the road.
+async fn go_on(mut context: Box<Context>, further: Further) -> Response<Outbound> {
+    match answer(&mut context, further).await {
         Ok(answer) => respond::answer(context, answer),
         Err(reject) => respond::reject(context, &reject),
+    }
+}
+
+async fn answer(context: &mut Context, further: Further) -> Result<Response<Stream>, Reject> {
+    let view = Rc::clone(&context.view);
+    let routes = &view.snapshot.routes;
+    match further {
+        Further::Files(route) => match &routes[route.0].target {
+            Target::Files(site) => static_files::serve(context, site).await,
+            _ => Err(Reject::NoRoute),
+        },
+        Further::Endpoint(upstream, body) => {
+            forward::straight(context, &Order::new(context, upstream), body).await
+        }
+        Further::Cache(route, upstream, body, first) => match &routes[route.0].cache {
+            Some(rule) => {
+                let request = Rc::clone(&context.request);
+                let host = normalize::host(&request);
+                cached::look_up(context, rule, host, upstream, body, first).await
+            }
+            None => forward::straight(context, &Order::new(context, upstream), body).await,
+        },
     }
 }
 
@@ -52,15 +101,11 @@ pub(super) fn refuse(worker: Rc<Worker>, peer: Rc<Peer>, fault: Fault) -> Respon
     respond::reject(context, &Reject::Fault(fault))
 }
 
-async fn road(
-    context: &mut Context,
-    hops: Hops,
-    body: Inbound,
-) -> Result<Response<Stream>, Reject> {
+fn road(context: &mut Context, hops: Hops, body: Inbound) -> Result<Way, Reject> {
     let request = Rc::clone(&context.request);
     let view = Rc::clone(&context.view);
     if let Some(answer) = own::to_the_proxy(&request, hops) {
-        return Ok(answer);
+        return Ok(Way::Here(answer));
     }
 
     let host = normalize::host(&request);
@@ -68,7 +113,7 @@ async fn road(
         return Err(Reject::Misdirected);
     }
     if let Some(answer) = challenge::answer(context) {
-        return Ok(answer);
+        return Ok(Way::Here(answer));
     }
 
     let found = find(context, host)?;
@@ -77,10 +122,10 @@ async fn road(
 
     if let Some(edge) = &route.edge {
         if let Some(rule) = edge.to_https.filter(|_| !context.client.secure) {
-            return own::to_https(rule, &context.about());
+            return own::to_https(rule, &context.about()).map(Way::Here);
         }
         if edge.cors.is_some() && cors::asked(&request).is_some() {
-            return Ok(cors::preflight());
+            return Ok(Way::Here(cors::preflight()));
         }
         if let Some(rule) = &edge.rewrite {
             let (table, rules) = (&view.snapshot.table, view.snapshot.config.paths);
@@ -90,20 +135,25 @@ async fn road(
     if let Some(rule) = &route.cache
         && purging::is_asked(&request)
     {
-        return purging::purge(context, rule, host);
+        return purging::purge(context, rule, host).map(Way::Here);
     }
     match &route.target {
-        Target::Redirect(rule) => return own::redirect(rule, &context.about()),
-        Target::Respond(rule) => return Ok(own::fixed(rule)),
-        Target::Files(site) => return static_files::serve(context, site).await,
+        Target::Redirect(rule) => return own::redirect(rule, &context.about()).map(Way::Here),
+        Target::Respond(rule) => return Ok(Way::Here(own::fixed(rule))),
+        Target::Files(_) => return Ok(Way::On(Further::Files(found.route))),
         Target::Nothing => return Err(Reject::NoRoute),
         Target::Upstream(_) | Target::ShardMap(_) => {}
     }
     let upstream = forward::upstream(context, &route.target, &found)?;
-    match &route.cache {
-        None => forward::straight(context, &Order::new(context, upstream), body).await,
-        Some(rule) => cached::look_up(context, rule, host, upstream, body).await,
-    }
+    let Some(rule) = &route.cache else {
+        return Ok(Way::On(Further::Endpoint(upstream, body)));
+    };
+    Ok(
+        match cached::at_once(context, rule, host, upstream, &body) {
+            AtOnce::Hit(answer) => Way::Here(answer),
+            AtOnce::Not(first) => Way::On(Further::Cache(found.route, upstream, body, first)),
+        },
+    )
 }
 
 /// The route of a request. A preflight asks on behalf of another method: where that one's route

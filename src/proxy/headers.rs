@@ -1,23 +1,21 @@
 //! Which header fields pass through, and which are ours.
 //!
-//! `forward` builds each attempt's request from the client's head with `for_upstream`, and prepares an
-//! answer's head with `for_client`. What `Connection` lists was taken away by `normalize` already.
-//! Invariant: hop-by-hop fields are removed before ours are added, so no `Connection` option can
+//! `forward` tells each attempt's fields from the client's head with `for_upstream`, and prepares an
+//! answer's head with `for_client`. What `Connection` lists was taken away by `normalize` already, by the
+//! table of `wire::fields`. Invariant: hop-by-hop fields are removed before ours are added, so no `Connection` option can
 //! delete what Headgate says, and no spelling of a forwarding field gets past it.
 
-use bytes::Bytes;
 use http::Version;
 use http::header::{
-    CONNECTION, CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
-    REFERRER_POLICY, VIA,
+    CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
+    REFERRER_POLICY, TE, TRAILER, VIA,
 };
 use http::request::Parts;
-use smallvec::SmallVec;
-use uuid::Uuid;
 
 use crate::balancer::Endpoint;
 use crate::config::model::{Config, Forwarding};
 use crate::wire::Peer;
+use crate::wire::fields::{self, is_hop_by_hop};
 
 use super::claims;
 use super::forwarded::{self, About};
@@ -32,55 +30,63 @@ pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
-/// How many fields `for_upstream` may add.
-const ADDED: usize = 6;
-
-/// The head of a request to an endpoint: the client's fields without those of its own hop and
-/// without any claim about who it is, and then ours. `Expect` stays: what it asks for is the
-/// endpoint's to grant.
+/// Tells the fields of a request to an endpoint: the client's without those of its own hop and without
+/// any claim about who it is, and then ours. `Expect` stays: what it asks for is the endpoint's to
+/// grant.
 pub(super) fn for_upstream(
     request: &Parts,
     peer: &Peer,
     client: &Client,
     config: &Config,
-    id: Uuid,
-) -> HeaderMap {
-    let sent = &request.headers;
-    let mut headers = HeaderMap::with_capacity(sent.len() + ADDED);
-    for (name, value) in sent {
+    id: &HeaderValue,
+    each: &mut dyn FnMut(&HeaderName, &HeaderValue),
+) {
+    let (trusted, keep_odd) = (client.is_told(), config.keep_underscores);
+    for (name, value) in &request.headers {
         let text = name.as_str();
-        if is_hop_by_hop(text) || !claims::may_pass(text, client.is_told(), config.keep_underscores)
-        {
-            continue;
+        if !is_hop_by_hop(name) && claims::may_pass(text, trusted, keep_odd) {
+            each(name, value);
         }
-        headers.append(name, value.clone());
     }
     if config.forwarded != Forwarding::Rfc7239 {
-        x_forwarded(&mut headers, sent, peer, client);
+        x_forwarded(&request.headers, peer, client, each);
     }
-    if config.forwarded != Forwarding::XForwarded {
-        headers.extend(rfc7239(request, peer, client).map(|value| (FORWARDED, value)));
+    if config.forwarded != Forwarding::XForwarded
+        && let Some(value) = rfc7239(request, peer, client)
+    {
+        each(&FORWARDED, &value);
     }
     if let Some(cert) = peer.tls.as_ref().and_then(|tls| tls.client_cert.as_ref()) {
-        headers.insert(CLIENT_CERT, cert.leaf.clone());
+        each(&CLIENT_CERT, &cert.leaf);
         if let Some(chain) = &cert.chain {
-            headers.insert(CLIENT_CERT_CHAIN, chain.clone());
+            each(&CLIENT_CERT_CHAIN, chain);
         }
     }
-    headers.append(VIA, via(request.version));
-    headers.append(X_REQUEST_ID, id_value(id));
-    headers
+    each(&VIA, via(request.version));
+    each(&X_REQUEST_ID, id);
 }
 
-fn x_forwarded(headers: &mut HeaderMap, sent: &HeaderMap, peer: &Peer, client: &Client) {
+fn x_forwarded(
+    sent: &HeaderMap,
+    peer: &Peer,
+    client: &Client,
+    each: &mut dyn FnMut(&HeaderName, &HeaderValue),
+) {
+    static HTTP: HeaderValue = HeaderValue::from_static("http");
+    static HTTPS: HeaderValue = HeaderValue::from_static("https");
     let told = client.told.as_deref();
     let chain = told.and_then(|told| forwarded::write_list(&told.hops));
-    let chain = chain.unwrap_or_else(|| peer.forwarded_for.clone());
-    headers.append(X_FORWARDED_FOR, chain);
-    headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
+    each(
+        &X_FORWARDED_FOR,
+        chain.as_ref().unwrap_or(&peer.forwarded_for),
+    );
+    each(
+        &X_FORWARDED_PROTO,
+        if client.secure { &HTTPS } else { &HTTP },
+    );
     let host = told.and_then(|told| told.host.as_ref());
     if let Some(host) = host.or_else(|| sent.get(HOST)) {
-        headers.append(X_FORWARDED_HOST, host.clone());
+        each(&X_FORWARDED_HOST, host);
     }
 }
 
@@ -97,16 +103,19 @@ fn rfc7239(request: &Parts, peer: &Peer, client: &Client) -> Option<HeaderValue>
         host: host.unwrap_or_default(),
         secure: client.secure,
     };
-    forwarded::write_elements(told.hops.iter().copied().map(Some), theirs, ours)
+    forwarded::write_elements(told.hops.iter().copied(), theirs, ours)
 }
 
 /// `Via` names the version in which a message was received (RFC 9110 section 7.6.3).
-fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_10 => "1.0 headgate",
-        Version::HTTP_2 => "2.0 headgate",
-        _ => "1.1 headgate",
-    })
+fn via(version: Version) -> &'static HeaderValue {
+    static HTTP_10: HeaderValue = HeaderValue::from_static("1.0 headgate");
+    static HTTP_11: HeaderValue = HeaderValue::from_static("1.1 headgate");
+    static HTTP_2: HeaderValue = HeaderValue::from_static("2.0 headgate");
+    match version {
+        Version::HTTP_10 => &HTTP_10,
+        Version::HTTP_2 => &HTTP_2,
+        _ => &HTTP_11,
+    }
 }
 
 /// What of an informational answer is for the client: hints, which bind nobody (RFC 8297).
@@ -131,93 +140,31 @@ pub(super) fn ensure_host(headers: &mut HeaderMap, version: Version, endpoint: &
     }
 }
 
-/// Removes from an answer what belongs to the endpoint's hop.
-pub(super) fn for_client(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
-        return;
-    }
-    let listed: SmallVec<[HeaderName; 4]> = connection_options(headers)
-        .iter()
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .collect();
-    for name in listed {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
-        headers.remove(*name);
+/// Removes from an answer to `request` what belongs to the endpoint's hop. What it says of trailers is
+/// for a client that takes them.
+pub(super) fn for_client(headers: &mut HeaderMap, request: &Parts) {
+    let announced: Vec<HeaderValue> = match headers.contains_key(TRAILER) && takes_trailers(request)
+    {
+        true => headers.get_all(TRAILER).iter().cloned().collect(),
+        false => Vec::new(),
+    };
+    fields::strip_hop(headers);
+    for line in announced {
+        headers.append(TRAILER, line);
     }
 }
 
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-];
-
-fn is_hop_by_hop(name: &str) -> bool {
-    HOP_BY_HOP.contains(&name)
-}
-
-type Options<'a> = SmallVec<[&'a str; 4]>;
-
-/// Fields that `Connection` names, except those that no hop may take away and those that go anyway.
-pub(super) fn connection_options(headers: &HeaderMap) -> Options<'_> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|option| {
-            !option.is_empty()
-                && !option.eq_ignore_ascii_case("close")
-                && !HOP_BY_HOP
-                    .iter()
-                    .chain(KEPT)
-                    .any(|known| option.eq_ignore_ascii_case(known))
-        })
-        .collect()
-}
-
-/// End-to-end whatever `Connection` says: removing them would change what the request means.
-const KEPT: &[&str] = &[
-    "host",
-    "expect",
-    "content-length",
-    "content-range",
-    "content-type",
-    "content-encoding",
-    "authorization",
-    "range",
-    "location",
-    "cookie",
-    "set-cookie",
-    "cache-control",
-    "etag",
-    "vary",
-    "expires",
-    "age",
-    "date",
-];
-
-/// A request id as a field value.
-pub(super) fn id_value(id: Uuid) -> HeaderValue {
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let text = id.hyphenated().encode_lower(&mut text);
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes()))
-        .unwrap_or_else(|_impossible| HeaderValue::from_static(""))
+/// Whether a client can be sent trailers (RFC 9110 section 6.5.1): over HTTP/2 always.
+pub(super) fn takes_trailers(request: &Parts) -> bool {
+    let says = |value: &HeaderValue| {
+        fields::members(value).any(|member| member.eq_ignore_ascii_case(b"trailers"))
+    };
+    request.version == Version::HTTP_2 || request.headers.get_all(TE).iter().any(says)
 }
 
 /// Adds what Headgate says about an endpoint's answer that came in this version, whoever reads it.
 pub(super) fn sign(headers: &mut HeaderMap, version: Version) {
-    headers.append(VIA, via(version));
+    headers.append(VIA, via(version).clone());
 }
 
 #[cfg(test)]
@@ -240,13 +187,16 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        for_upstream(
-            &parts,
-            &peer(),
-            &client(),
-            &config("x-forwarded"),
-            Uuid::nil(),
-        )
+        told(&parts, &peer(), &config("x-forwarded"))
+    }
+
+    fn told(request: &Parts, peer: &Peer, config: &Config) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let id = HeaderValue::from_static("the-id");
+        for_upstream(request, peer, &client(), config, &id, &mut |name, value| {
+            headers.append(name, value.clone());
+        });
+        headers
     }
 
     fn client() -> Client {
@@ -280,7 +230,7 @@ mod tests {
                 .body(())
                 .unwrap()
                 .into_parts();
-            let headers = for_upstream(&parts, &peer(), &client(), &config(mode), Uuid::nil());
+            let headers = told(&parts, &peer(), &config(mode));
             let get = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
             assert_eq!(get("x-forwarded-for"), x.then_some("192.0.2.7"));
             assert_eq!(get("x-forwarded-host"), x.then_some("shop:81"));
@@ -318,7 +268,7 @@ mod tests {
         ]);
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
         assert_eq!(headers["via"], "1.1 headgate");
-        assert_eq!(headers["x-request-id"], Uuid::nil().to_string().as_str());
+        assert_eq!(headers["x-request-id"], "the-id");
         assert_eq!(headers["host"], "shop");
         assert_eq!(headers["authorization"], "Bearer x");
     }
@@ -367,8 +317,7 @@ mod tests {
             .header("client-cert", ":Zm9yZ2Vk:")
             .header("client_cert_chain", ":Zm9yZ2Vk:");
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let config = config("x-forwarded");
-        let headers = for_upstream(&parts, &peer, &client(), &config, Uuid::nil());
+        let headers = told(&parts, &peer, &config("x-forwarded"));
         let all: Vec<_> = headers.get_all("client-cert").iter().collect();
         assert_eq!(all, [":AAEC:"]);
         assert_eq!(headers["client-cert-chain"], ":Aw==:");
@@ -389,7 +338,15 @@ mod tests {
         headers.insert("x-internal", HeaderValue::from_static("1"));
         headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
         headers.insert("etag", HeaderValue::from_static("\"a\""));
-        for_client(&mut headers);
+        headers.insert("trailer", HeaderValue::from_static("x-sum"));
+        let asked = |te: &str| {
+            let request = Request::get("/").header("te", te).body(()).unwrap();
+            request.into_parts().0
+        };
+        let mut taken = headers.clone();
+        for_client(&mut taken, &asked("gzip, Trailers"));
+        assert_eq!((taken.len(), taken.contains_key("trailer")), (2, true));
+        for_client(&mut headers, &asked("gzip"));
         assert_eq!(headers.len(), 1);
         assert!(headers.contains_key("etag"));
     }

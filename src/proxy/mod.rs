@@ -31,6 +31,7 @@ mod own;
 mod path;
 mod purging;
 mod reject;
+mod removed;
 mod respond;
 mod static_files;
 mod trust;

@@ -20,8 +20,8 @@ use http::{Method, Uri, Version};
 use smallvec::SmallVec;
 
 use crate::config::model::{Config, PathRules};
+use crate::wire::fields;
 
-use super::headers;
 use super::path;
 use super::reject::Reject;
 
@@ -50,20 +50,69 @@ pub(super) fn head(
             return Err(Reject::Malformed("TRACE has no body"));
         }
     }
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if codings
-        .next()
-        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || codings.next().is_some()
-    {
-        // What is inside another coding would be passed on as plain.
-        return Err(Reject::Malformed("Transfer-Encoding is not just chunked"));
+    let present = Present::look(&head.headers);
+    if present.coding {
+        transfer_coding(&head.headers)?;
     }
     authority(head, secure)?;
     target(head, config.paths)?;
-    remove_listed(&mut head.headers);
-    expectation(head, empty)?;
+    if present.connection {
+        remove_listed(&mut head.headers);
+    }
+    if present.expect {
+        expectation(head, empty)?;
+    }
     Ok(count_hop(head))
+}
+
+/// Holds the scheme of an absolute target against that of the connection (`connection` says whether it
+/// has TLS) and that which the client is known to have used: they differ behind a trusted proxy.
+///
+/// # Errors
+/// `Malformed` when it is neither (RFC 9110 section 7.4).
+pub(super) fn scheme(target: &Uri, connection: bool, client: bool) -> Result<(), Reject> {
+    let Some(scheme) = target.scheme_str() else {
+        return Ok(());
+    };
+    let named = scheme.eq_ignore_ascii_case("https");
+    if (named || scheme.eq_ignore_ascii_case("http")) && (named == connection || named == client) {
+        return Ok(());
+    }
+    Err(Reject::Malformed(
+        "the scheme of the request target is not that of the connection",
+    ))
+}
+
+/// Which of the rarer fields that matter here a head has: one pass over them all is less than a
+/// search for each.
+#[derive(Debug, Default)]
+struct Present {
+    coding: bool,
+    connection: bool,
+    expect: bool,
+}
+
+impl Present {
+    fn look(fields: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in fields.keys() {
+            present.coding |= *name == TRANSFER_ENCODING;
+            present.connection |= *name == CONNECTION;
+            present.expect |= *name == EXPECT;
+        }
+        present
+    }
+}
+
+/// One `chunked` is all that may have been applied.
+fn transfer_coding(fields: &HeaderMap) -> Result<(), Reject> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_none_or(chunked) && codings.next().is_none() {
+        return Ok(());
+    }
+    // What is inside another coding would be passed on as plain.
+    Err(Reject::Malformed("Transfer-Encoding is not just chunked"))
 }
 
 /// The canonical host of a request whose head was brought into form; empty for HTTP/1.0 without one.
@@ -181,26 +230,26 @@ fn is_plainly_canonical(host: &[u8], own: u16) -> bool {
     }
     let port = match rest {
         [] => None,
-        [_, b'1'..=b'9', ..] => match std::str::from_utf8(rest).map(|port| port.get(1..)) {
-            Ok(Some(port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                port.parse::<u16>().ok()
-            }
-            _ => return false,
+        [_, digits @ ..] => match port_number(digits) {
+            None => return false,
+            port => port,
         },
-        _ => return false,
     };
-    before != b'.' && (rest.is_empty() || port.is_some_and(|port| port != own))
+    before != b'.' && port != Some(own)
+}
+
+/// A port as it is written without leading zeros.
+fn port_number(digits: &[u8]) -> Option<u16> {
+    if !matches!(digits, [b'1'..=b'9', ..]) {
+        return None;
+    }
+    digits.iter().try_fold(0_u16, |port, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        port.checked_mul(10)?.checked_add(u16::from(digit))
+    })
 }
 
 fn target(head: &mut Parts, rules: PathRules) -> Result<(), Reject> {
-    if let Some(scheme) = head.uri.scheme_str()
-        && !scheme.eq_ignore_ascii_case("http")
-        && !scheme.eq_ignore_ascii_case("https")
-    {
-        return Err(Reject::Malformed(
-            "the request target has a scheme that is not HTTP",
-        ));
-    }
     let Some(target) = head.uri.path_and_query() else {
         return Err(Reject::Malformed("the request target has no path"));
     };
@@ -244,10 +293,7 @@ pub(super) fn with_path(mut path: String, query: Option<&str>) -> Result<Uri, Re
 /// Takes away the fields that `Connection` lists (RFC 9110 section 7.6.1), but those that every hop
 /// needs: here, so that nothing decides by a field that endpoints do not see.
 fn remove_listed(fields: &mut HeaderMap) {
-    if !fields.contains_key(CONNECTION) {
-        return;
-    }
-    let listed: SmallVec<[HeaderName; 4]> = headers::connection_options(fields)
+    let listed: SmallVec<[HeaderName; 4]> = fields::connection_options(fields)
         .iter()
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .collect();
@@ -318,7 +364,8 @@ mod tests {
 
     fn check(request: http::request::Builder) -> Result<String, String> {
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        authority(&mut parts, false)
+        scheme(&parts.uri, false, false)
+            .and_then(|()| authority(&mut parts, false))
             .and_then(|()| target(&mut parts, PathRules::default()))
             .map(|()| format!("{}{}", host(&parts), parts.uri))
             .map_err(|reject| reject.to_string())
@@ -394,7 +441,7 @@ mod tests {
             ("/a/%2e%2E/b?q=/../", "A:80", "a/b?q=/../"),
             ("http://a/x?y", "a", "a/x?y"),
             ("http://A:80/./x", "a.", "a/x"),
-            ("https://a", "a", "a/"),
+            ("http://a", "a", "a/"),
             ("http://a?q", "a", "a/?q"),
         ] {
             let request = Request::get(uri).header(HOST, host);
@@ -421,11 +468,28 @@ mod tests {
             Request::get("*").header(HOST, "a"),
             Request::get("a:80").header(HOST, "a:80"),
             Request::get("ftp://a/").header(HOST, "a"),
+            Request::get("https://a/").header(HOST, "a"),
             Request::get("http://u@a/").header(HOST, "a"),
             Request::get("/../x").header(HOST, "a"),
         ] {
             assert!(check(request).is_err());
         }
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_connection_or_the_one_that_a_proxy_vouches_for() {
+        let takes = |uri: &'static str, connection, client| {
+            scheme(&Uri::from_static(uri), connection, client).is_ok()
+        };
+        for secure in [true, false] {
+            assert!(takes("/p", secure, secure));
+            assert_eq!(takes("https://a/", secure, secure), secure);
+            assert_eq!(takes("HTTP://a/", secure, secure), !secure);
+            assert!(!takes("gopher://a/", secure, secure));
+        }
+        // A proxy that ends TLS may ask in either form.
+        assert!(takes("https://a/", false, true) && takes("http://a/", false, true));
+        assert!(!takes("gopher://a/", false, true));
     }
 
     #[test]

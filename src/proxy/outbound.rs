@@ -28,6 +28,13 @@ pub(super) enum Stream {
     Empty,
     /// From memory, at once.
     Whole(Bytes),
+    /// From the store, its fields too: over HTTP/1.x, on a route that changes nothing in them.
+    Hit {
+        /// The fields.
+        lines: cache::Lines,
+        /// The content.
+        content: Bytes,
+    },
     /// From an endpoint; counted as in flight there until the end.
     Upstream {
         /// What it sends.
@@ -68,13 +75,45 @@ impl Outbound {
         }
         Self { stream, context }
     }
+
+    /// Whether its route or its endpoint has been gone for too long.
+    fn is_removed(&self) -> bool {
+        let Context { view, route, .. } = &*self.context;
+        if !view.removed.is_due() {
+            return false;
+        }
+        let endpoint = self.context.exchange.endpoint.as_ref();
+        view.removed.concerns(*route, endpoint.map(|it| it.id))
+    }
+
+    fn cut(&mut self) -> BoxError {
+        if let Stream::Upstream { body, .. } = &mut self.stream {
+            body.remove();
+        }
+        self.stream = Stream::Empty;
+        if self.context.end == End::Open {
+            self.context.end = End::Removed;
+        }
+        "its route or its endpoint has been removed".into()
+    }
+
+    /// See `wire::Handler::write_fields`.
+    pub(super) fn write_fields(&self, out: &mut Vec<u8>) -> bool {
+        match &self.stream {
+            Stream::Hit { lines, .. } => {
+                lines.write(out);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Stream {
     fn is_end(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Whole(bytes) | Self::Hit { content: bytes, .. } => bytes.is_empty(),
             Self::Upstream { body, .. } => body.is_end_stream(),
             Self::Shared(reader) => reader.is_end_stream(),
             Self::File(sending) => sending.left() == 0,
@@ -90,7 +129,9 @@ impl Stream {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Whole(bytes) | Self::Hit { content: bytes, .. } => {
+                SizeHint::with_exact(bytes.len() as u64)
+            }
             Self::Upstream { body, .. } => body.size_hint(),
             Self::Shared(reader) => reader.size_hint(),
             Self::File(sending) => SizeHint::with_exact(sending.left()),
@@ -105,7 +146,7 @@ impl Stream {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self {
             Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => {
+            Self::Whole(bytes) | Self::Hit { content: bytes, .. } => {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
@@ -142,6 +183,9 @@ impl Body for Outbound {
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if this.is_removed() {
+            return Poll::Ready(Some(Err(this.cut())));
+        }
         let polled = this.stream.poll(task);
         let Poll::Ready(frame) = polled else {
             return Poll::Pending;

@@ -38,7 +38,8 @@ pub(super) fn purge(
     let may = match context.client.address {
         ClientAddress::Inet(address) => purgers.include(Some(address.ip())),
         ClientAddress::Unix => purgers.include(None),
-        ClientAddress::Unknown => false,
+        // Who gets to a socket of another machine is for nobody here to say.
+        ClientAddress::UnixAtProxy | ClientAddress::Unknown => false,
     };
     if !may {
         return Err(Reject::NotPurger);

@@ -5,7 +5,7 @@
 
 use http::StatusCode;
 
-use crate::metrics::RejectReason;
+use crate::metrics::{ProxyError, RejectReason};
 use crate::shard::{KeyError, Problem};
 use crate::upstream::{self, ClientFailure, ExchangeError, Stage};
 use crate::wire::Fault;
@@ -87,11 +87,17 @@ fn explain(error: &ExchangeError) -> &'static str {
 }
 
 fn is_timeout(error: &ExchangeError) -> bool {
-    use crate::metrics::ProxyError as E;
+    use ProxyError as E;
     matches!(
         error.reason,
         E::HttpResponseTimeout | E::ConnectionTimeout | E::ConnectionReadTimeout
     )
+}
+
+/// There is no room for another connection or stream, here or on those that there are: the endpoint may
+/// be well.
+fn is_too_much(error: &ExchangeError) -> bool {
+    error.stage == Stage::Queue || error.reason == ProxyError::ConnectionLimitReached
 }
 
 impl Reject {
@@ -135,9 +141,7 @@ impl Reject {
                 upstream::Fault::Client(ClientFailure::Broken) => StatusCode::BAD_REQUEST,
                 upstream::Fault::Client(ClientFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
                 upstream::Fault::Upstream if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
-                upstream::Fault::Upstream if error.stage == Stage::Queue => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                upstream::Fault::Upstream if is_too_much(error) => StatusCode::SERVICE_UNAVAILABLE,
                 upstream::Fault::Upstream => StatusCode::BAD_GATEWAY,
             },
         }
@@ -188,9 +192,7 @@ impl Reject {
                 upstream::Fault::Client(ClientFailure::Broken) => RejectReason::Malformed,
                 upstream::Fault::Client(ClientFailure::TooLarge) => RejectReason::BodyTooLarge,
                 upstream::Fault::Upstream if is_timeout(error) => RejectReason::UpstreamTimeout,
-                upstream::Fault::Upstream if error.stage == Stage::Queue => {
-                    RejectReason::Overloaded
-                }
+                upstream::Fault::Upstream if is_too_much(error) => RejectReason::Overloaded,
                 upstream::Fault::Upstream => RejectReason::UpstreamFailed,
             },
         }

@@ -17,10 +17,11 @@ use crate::files;
 use crate::upstream::Stage;
 
 use super::context::{Context, End};
+use super::grpc::Call;
 use super::headers;
 use super::outbound::{Encoded, Outbound, Stream};
 use super::reject::Reject;
-use super::{edge, grpc, own};
+use super::{edge, own};
 
 /// Sends what the road found.
 pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Response<Outbound> {
@@ -29,7 +30,7 @@ pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Res
         edge::finish(edge, &context.about(), &mut head.headers);
     }
     head.headers
-        .insert(headers::X_REQUEST_ID, headers::id_value(context.id));
+        .insert(headers::X_REQUEST_ID, context.id_value.clone());
     if let Some(cookie) = context.sticky.take() {
         head.headers.append(SET_COOKIE, cookie);
     }
@@ -94,13 +95,13 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     context.worker.cells().reject(reject.reason());
     context.status = Some(status);
     let mut headers = HeaderMap::new();
-    let body = if grpc::is_call(&context.request.headers) {
+    let body = if let Some(call) = Call::of(&context.request.headers) {
         // An endpoint that could not be reached has not begun: that is to be tried again.
         let told = match reject {
             Reject::Exchange(error) if error.stage == Stage::Dial => StatusCode::BAD_GATEWAY,
             _ => status,
         };
-        grpc::say(&mut headers, told, &reject.to_string());
+        call.say(&mut headers, told, &reject.to_string());
         context.status = Some(StatusCode::OK);
         Stream::Empty
     } else {
@@ -123,7 +124,7 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if let Some(edge) = context.edge() {
         edge::finish(edge, &context.about(), &mut headers);
     }
-    headers.insert(headers::X_REQUEST_ID, headers::id_value(context.id));
+    headers.insert(headers::X_REQUEST_ID, context.id_value.clone());
     let status = context.status.unwrap_or(status);
     let mut response = Response::new(Outbound::new(body, context));
     *response.status_mut() = status;

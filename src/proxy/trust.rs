@@ -3,7 +3,8 @@
 //! `handle` asks before anything else. The peer of the connection is the client, unless it is one of
 //! `trusted_proxies`: then what it says counts, and what those say whom it names, up to the first
 //! address that is not trusted. Invariant: an address that no trusted proxy vouches for is never
-//! taken, and nothing is read from a peer that is not trusted.
+//! taken, nothing is read from a peer that is not trusted, and what a proxy says of scheme and host
+//! counts only beside its word about who connected to it.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +14,10 @@ use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::config::model::{Config, Forwarding, Network};
+use crate::config::model::{Config, Forwarding, Peers};
 use crate::wire::{ClientAddress, Peer};
 
-use super::forwarded::{self, MAX_HOPS};
+use super::forwarded::{self, Hop, MAX_HOPS};
 use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use super::normalize;
 
@@ -34,8 +35,9 @@ pub(super) struct Client {
 /// What trusted proxies have told.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// The client, then the proxies that its request went through, then our peer.
-    pub(super) hops: SmallVec<[IpAddr; 4]>,
+    /// The client, then the proxies that its request went through, then our peer; none for one on a
+    /// Unix socket.
+    pub(super) hops: SmallVec<[Option<IpAddr>; 4]>,
     /// The host that the client asked for; canonical.
     pub(super) host: Option<HeaderValue>,
     /// The id that the request has already.
@@ -72,17 +74,13 @@ pub(super) fn client(fields: &HeaderMap, peer: &Peer, config: &Config) -> Client
         told: None,
     };
     let trusted = &config.trusted_proxies;
-    let ClientAddress::Inet(address) = peer.address else {
-        return direct;
-    };
-    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-    if trusted.is_empty() || !is_trusted(trusted, address.ip()) {
+    if !is_trusted(trusted, peer.address) {
         return direct;
     }
     let walk = match config.forwarded {
-        Forwarding::XForwarded => x_forwarded(fields, address, trusted),
-        Forwarding::Rfc7239 => rfc7239(fields, address, trusted),
-        Forwarding::Both => both(fields, address, trusted),
+        Forwarding::XForwarded => x_forwarded(fields, peer.address, trusted),
+        Forwarding::Rfc7239 => rfc7239(fields, peer.address, trusted),
+        Forwarding::Both => both(fields, peer.address, trusted),
     };
     let secure = walk.secure.unwrap_or(peer.secure);
     let mut hops = walk.hops;
@@ -93,14 +91,18 @@ pub(super) fn client(fields: &HeaderMap, peer: &Peer, config: &Config) -> Client
         hops,
     };
     Client {
-        address: walk.client.into(),
+        address: walk.client,
         secure,
         told: Some(Rc::new(told)),
     }
 }
 
-fn is_trusted(networks: &[Network], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(address))
+fn is_trusted(trusted: &Peers, address: ClientAddress) -> bool {
+    match address {
+        ClientAddress::Inet(address) => trusted.include(Some(address.ip())),
+        ClientAddress::Unix => trusted.include(None),
+        ClientAddress::UnixAtProxy | ClientAddress::Unknown => false,
+    }
 }
 
 fn canonical(host: &str, secure: bool) -> Option<HeaderValue> {
@@ -117,32 +119,43 @@ fn id(fields: &HeaderMap) -> Option<Uuid> {
 /// A walk from our peer towards the client.
 #[derive(Debug)]
 struct Walk {
-    client: SocketAddr,
+    client: ClientAddress,
     secure: Option<bool>,
     host: Option<String>,
     /// From our peer to the client.
-    hops: SmallVec<[IpAddr; 4]>,
+    hops: SmallVec<[Option<IpAddr>; 4]>,
 }
 
 impl Walk {
-    fn from(peer: SocketAddr) -> Self {
+    fn from(peer: ClientAddress) -> Self {
+        let client = match peer {
+            ClientAddress::Inet(address) => {
+                SocketAddr::new(address.ip().to_canonical(), address.port()).into()
+            }
+            other => other,
+        };
         Self {
-            client: peer,
+            client,
             secure: None,
             host: None,
-            hops: SmallVec::from_iter([peer.ip()]),
+            hops: SmallVec::from_iter([client.ip()]),
         }
     }
 
     /// One hop further; whether that one is believed in its turn.
-    fn step(&mut self, next: SocketAddr, trusted: &[Network]) -> bool {
-        self.client = next;
-        self.hops.push(next.ip());
-        is_trusted(trusted, next.ip()) && self.hops.len() <= MAX_HOPS
+    fn step(&mut self, next: SocketAddr, trusted: &Peers) -> bool {
+        self.client = next.into();
+        self.hops.push(Some(next.ip()));
+        trusted.include(Some(next.ip())) && self.hops.len() <= MAX_HOPS
+    }
+
+    /// Whether our peer has said for whom it asks.
+    fn has_begun(&self) -> bool {
+        self.hops.len() > 1
     }
 }
 
-fn x_forwarded(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Walk {
+fn x_forwarded(fields: &HeaderMap, peer: ClientAddress, trusted: &Peers) -> Walk {
     let mut walk = Walk::from(peer);
     for member in forwarded::members_from_the_right(fields, &X_FORWARDED_FOR) {
         let Some(next) = member.and_then(forwarded::address) else {
@@ -152,15 +165,14 @@ fn x_forwarded(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Wal
             break;
         }
     }
-    // Lists run beside each other; a single value was written by whoever saw the client.
-    let hop = walk.hops.len().saturating_sub(1).max(1);
+    if !walk.has_begun() {
+        // Our peer adds nothing about its clients, so what there is may be theirs.
+        return walk;
+    }
+    // The last member is what our peer wrote or kept; nothing says who wrote the others.
     let member = |name: &HeaderName| {
-        let mut nearest = forwarded::members_from_the_right(fields, name).take(hop);
-        let mut found = None;
-        while let Some(Some(member)) = nearest.next() {
-            found = Some(member);
-        }
-        found
+        let nearest = forwarded::members_from_the_right(fields, name).next();
+        nearest.flatten()
     };
     walk.secure = member(&X_FORWARDED_PROTO).and_then(|proto| {
         let is = |name: &str| proto.eq_ignore_ascii_case(name);
@@ -174,13 +186,16 @@ fn x_forwarded(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Wal
     walk
 }
 
-fn rfc7239(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Walk {
+/// Scheme and host are those of the element that names the client.
+fn rfc7239(fields: &HeaderMap, peer: ClientAddress, trusted: &Peers) -> Walk {
     let mut walk = Walk::from(peer);
     for hop in forwarded::hops_from_the_right(fields, &FORWARDED) {
-        let Some(hop) = hop else { break };
-        walk.secure = hop.secure.or(walk.secure);
-        walk.host = hop.host.map(String::from).or(walk.host);
-        let Some(next) = hop.node else { break };
+        let Some(Hop { node, secure, host }) = hop else {
+            break;
+        };
+        let Some(next) = node else { break };
+        walk.secure = secure;
+        walk.host = host.map(String::from);
         if !walk.step(next, trusted) {
             break;
         }
@@ -189,7 +204,7 @@ fn rfc7239(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Walk {
 }
 
 /// Where the two disagree, one of them was passed on from a client: neither is believed.
-fn both(fields: &HeaderMap, peer: SocketAddr, trusted: &[Network]) -> Walk {
+fn both(fields: &HeaderMap, peer: ClientAddress, trusted: &Peers) -> Walk {
     match (
         fields.contains_key(X_FORWARDED_FOR),
         fields.contains_key(FORWARDED),
@@ -223,7 +238,7 @@ mod tests {
         let text = format!(
             "listeners: [{{ address: 127.0.0.1:0 }}]\nupstreams: {{ a: {{ endpoints: [h:1] }} }}\n\
              routes: [{{ name: a, match: {{ path_prefix: / }}, upstream: a }}]\n\
-             trusted_proxies: [10.0.0.0/8, \"fd00::/8\"]\nforwarded: {forwarded}\n"
+             trusted_proxies: [10.0.0.0/8, \"fd00::/8\", unix]\nforwarded: {forwarded}\n"
         );
         config::parse(&text, std::path::Path::new("x.yaml"))
             .unwrap()
@@ -231,22 +246,23 @@ mod tests {
     }
 
     fn seen(forwarded: &str, peer: &str, fields: &[(&'static str, &str)]) -> String {
+        let peer = peer.parse::<SocketAddr>().unwrap();
+        seen_from(peer.into(), forwarded, fields)
+    }
+
+    fn seen_from(peer: ClientAddress, forwarded: &str, fields: &[(&'static str, &str)]) -> String {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let peer = Peer::new(
-            peer.parse::<SocketAddr>().unwrap(),
-            Some(SocketAddr::from(([192, 0, 2, 1], 80))),
-            false,
-            1,
-        );
+        let local = Some(SocketAddr::from(([192, 0, 2, 1], 80)));
+        let peer = Peer::new(peer, local, false, 1);
         let client = client(&map, &peer, &config(forwarded));
         let told = client.told.as_deref();
         let hops = told.map(|told| {
             told.hops
                 .iter()
-                .map(ToString::to_string)
+                .map(|hop| hop.map_or_else(|| "unix".to_owned(), |hop| hop.to_string()))
                 .collect::<Vec<_>>()
         });
         let host = told
@@ -317,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn proto_and_host_are_taken_from_the_hop_that_saw_the_client() {
+    fn proto_and_host_are_what_our_peer_wrote_or_kept() {
         let with = |proto: &str, host: &str| {
             let chain = "203.0.113.9, 10.0.0.2";
             let fields = [
@@ -333,13 +349,56 @@ mod tests {
             format!("203.0.113.9:0 https shop {hops}")
         );
         assert_eq!(
-            with("http, https, http", "evil, shop, inner"),
+            with("http, http, https", "evil, inner, shop"),
             format!("203.0.113.9:0 https shop {hops}")
         );
         assert_eq!(
             with("gopher", "a b"),
             format!("203.0.113.9:0 http - {hops}")
         );
+    }
+
+    #[test]
+    fn proto_and_host_are_not_believed_without_a_word_about_who_connected() {
+        let fields = [("x-forwarded-proto", "https"), ("x-forwarded-host", "evil")];
+        assert_eq!(
+            seen("x-forwarded", PEER, &fields),
+            "10.0.0.1:5000 http - 10.0.0.1"
+        );
+        for chain in ["", "unknown", "nonsense"] {
+            let fields = [&fields[..], &[("x-forwarded-for", chain)]].concat();
+            for mode in ["x-forwarded", "both"] {
+                let expected = "10.0.0.1:5000 http - 10.0.0.1";
+                assert_eq!(seen(mode, PEER, &fields), expected, "{chain}");
+            }
+        }
+        for value in ["proto=https;host=evil", "for=unknown;proto=https;host=evil"] {
+            for mode in ["rfc7239", "both"] {
+                let expected = "10.0.0.1:5000 http - 10.0.0.1";
+                assert_eq!(seen(mode, PEER, &[("forwarded", value)]), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_of_a_unix_socket_is_believed_and_one_at_another_proxy_is_not() {
+        let fields = [
+            ("x-forwarded-for", "203.0.113.9, 10.0.0.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop"),
+        ];
+        assert_eq!(
+            seen_from(ClientAddress::Unix, "x-forwarded", &fields),
+            "203.0.113.9:0 https shop 203.0.113.9 10.0.0.2 unix"
+        );
+        assert_eq!(
+            seen_from(ClientAddress::Unix, "x-forwarded", &[]),
+            "unix: http - unix"
+        );
+        for peer in [ClientAddress::UnixAtProxy, ClientAddress::Unknown] {
+            let seen = seen_from(peer, "x-forwarded", &fields);
+            assert!(seen.ends_with(" http - "), "{seen}");
+        }
     }
 
     #[test]
@@ -359,7 +418,11 @@ mod tests {
             ),
             (
                 "for=1.2.3.4, for=_hidden;proto=https, for=10.0.0.2",
-                "10.0.0.2:0 https - 10.0.0.2 10.0.0.1",
+                "10.0.0.2:0 http - 10.0.0.2 10.0.0.1",
+            ),
+            (
+                "for=203.0.113.9, for=10.0.0.2;proto=https;host=inner",
+                "203.0.113.9:0 http - 203.0.113.9 10.0.0.2 10.0.0.1",
             ),
             ("for=\"", "10.0.0.1:5000 http - 10.0.0.1"),
         ] {

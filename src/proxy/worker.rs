@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use bytes::BytesMut;
+use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,7 +27,11 @@ use crate::upstream::request_body::Pace;
 use crate::wire::{Early, Fault, Handler, Peer};
 
 use super::access_log;
+use super::removed::{Old, Removed};
 use super::{Outbound, handle};
+
+/// Bytes for the texts of request ids that are set aside at once; each keeps them while it is in use.
+const IDS: usize = 1024;
 
 /// One config as this worker's requests see it.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// The pace at which clients must send request bodies.
     pub pace: Pace,
+    /// What of it later configs do not have.
+    pub(super) removed: Removed,
 }
 
 /// The state of one worker.
@@ -50,6 +57,7 @@ pub struct Worker {
     pub pools: Rc<Pools>,
     current: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
+    old: Old,
     process_began: Instant,
     wall_ms: Cell<u64>,
     log: RefCell<Option<access_log::Buffer>>,
@@ -59,6 +67,8 @@ pub struct Worker {
     pub(super) disk: Disk,
     /// Reused for cache keys, so that a look-up allocates nothing.
     pub(super) scratch: RefCell<Vec<u8>>,
+    /// Where the texts of request ids are cut from.
+    ids: RefCell<BytesMut>,
 }
 
 impl Worker {
@@ -81,12 +91,14 @@ impl Worker {
             pools: Rc::clone(pools),
             current: RefCell::new(current),
             view: RefCell::new(view),
+            old: Old::default(),
             process_began,
             wall_ms: Cell::new(wall_ms()),
             log: RefCell::new(log),
             compressors: Budget::default(),
             disk: Disk::default(),
             scratch: RefCell::default(),
+            ids: RefCell::new(BytesMut::with_capacity(IDS)),
         })
     }
 
@@ -97,7 +109,8 @@ impl Worker {
         let snapshot = current.load();
         let mut view = self.view.borrow_mut();
         if !Arc::ptr_eq(snapshot, &view.snapshot) {
-            *view = Rc::new(View::new(Arc::clone(snapshot)));
+            let next = Rc::new(View::new(Arc::clone(snapshot)));
+            self.old.add(&std::mem::replace(&mut *view, next));
         }
         Rc::clone(&view)
     }
@@ -130,6 +143,16 @@ impl Worker {
         uuid::Builder::from_unix_timestamp_millis(self.wall_ms.get(), &counter).into_uuid()
     }
 
+    /// A request id as a field value.
+    pub(super) fn id_value(&self, id: Uuid) -> HeaderValue {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = id.hyphenated().encode_lower(&mut text);
+        let mut ids = self.ids.borrow_mut();
+        ids.extend_from_slice(text.as_bytes());
+        HeaderValue::from_maybe_shared(ids.split().freeze())
+            .unwrap_or_else(|_impossible| HeaderValue::from_static(""))
+    }
+
     /// Writes one line to the access log, if there is one.
     pub(super) fn log(&self, record: impl FnOnce(&mut access_log::Buffer)) {
         if let Some(buffer) = &mut *self.log.borrow_mut() {
@@ -150,11 +173,13 @@ impl Worker {
         self.wall_ms.set(wall_ms());
     }
 
-    /// A second has passed: lets go of an old config, of idle connections and of log lines.
+    /// A second has passed: lets go of an old config and of what it alone had, of idle connections and
+    /// of log lines.
     pub fn second(&self) {
         let view = self.view();
         self.pools
             .sweep(|endpoint| view.snapshot.has_endpoint(endpoint));
+        self.old.judge(&view.snapshot, self.deadlines());
         self.flush();
     }
 
@@ -170,7 +195,11 @@ impl View {
     fn new(snapshot: Arc<Snapshot>) -> Self {
         let timeouts = &snapshot.config.timeouts;
         let pace = Pace::new(timeouts.min_rate.0, timeouts.body_idle);
-        Self { snapshot, pace }
+        Self {
+            snapshot,
+            pace,
+            removed: Removed::default(),
+        }
     }
 }
 
@@ -188,6 +217,10 @@ impl Handler for Worker {
         early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Outbound>> + 'static {
         handle::handle(Rc::clone(self), Rc::clone(peer), request, early)
+    }
+
+    fn write_fields(body: &Outbound, out: &mut Vec<u8>) -> bool {
+        body.write_fields(out)
     }
 
     fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Outbound> {

@@ -50,7 +50,7 @@ impl<'a> Write<'a> {
     }
 
     /// This is the answer.
-    pub(super) fn is_answered(mut self, status: StatusCode, headers: &HeaderMap) {
+    pub(super) fn answered(mut self, status: StatusCode, headers: &HeaderMap) {
         let order = self.order;
         self.is_sent = false;
         let cache = &order.worker.cache;

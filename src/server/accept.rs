@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-use crate::config::model::{Protocols, ProxySenders};
+use crate::config::model::{Peers, Protocols};
 use crate::metrics::{CloseReason, Listener as Counters, Metrics};
 use crate::net::listen::Listener;
 use crate::net::proxy_protocol::Header;
@@ -42,7 +42,7 @@ const REST: usize = 4096;
 pub type Tls = Arc<ArcSwap<Option<Arc<tls::Server>>>>;
 
 /// Whose connections to a listener begin with a PROXY protocol header; replaced by a reload.
-pub type Senders = Arc<ArcSwap<ProxySenders>>;
+pub type Senders = Arc<ArcSwap<Peers>>;
 
 /// What is spoken on a listener; replaced by a reload.
 pub type Spoken = Arc<ArcSwap<Protocols>>;
@@ -246,7 +246,7 @@ impl<H: Handler> Accept<H> {
             Ok(Header::Local) => (proxy, local),
             // Not the proxy's own address: that may be trusted with more than this client is.
             Ok(Header::Unknown) => (ClientAddress::Unknown, None),
-            Ok(Header::Unix) => (ClientAddress::Unix, None),
+            Ok(Header::Unix) => (ClientAddress::UnixAtProxy, None),
             Ok(Header::Inet {
                 source,
                 destination,

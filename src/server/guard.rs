@@ -18,7 +18,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -30,16 +29,17 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
 use crate::http1;
 use crate::metrics::CloseReason;
-use crate::net::deadline::{Deadlines, Timer};
+use crate::net::deadline::{Deadlines, Progress, Timer};
 use crate::net::stream::Stream;
 
+use super::linger::Linger;
 use super::out::Out;
 
 /// How long a connection idles before it is laid to rest: a busy client's never is.
 const REST: Duration = Duration::from_millis(100);
 
 /// How long, and for how many bytes, a connection is read after the answer to an upload that was not
-/// read to its end: closing it at once would make the kernel reset it, and the answer with it.
+/// read to its end, see `linger`.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
@@ -81,11 +81,10 @@ pub struct Watch {
     /// In the idle phase: the first part of it has passed.
     rests: Cell<bool>,
     reading: Timer,
-    writing: Timer,
+    writing: Progress,
     /// Bytes written to the socket, and how many of those the kernel had taken when last asked.
     written: Cell<u64>,
     taken: Cell<u64>,
-    window_began_at: Cell<u64>,
     ended: Cell<Option<CloseReason>>,
 }
 
@@ -100,10 +99,9 @@ impl Watch {
             phase: Cell::new(Phase::Head),
             rests: Cell::new(false),
             reading,
-            writing: deadlines.timer(),
+            writing: Progress::new(deadlines),
             written: Cell::new(0),
             taken: Cell::new(0),
-            window_began_at: Cell::new(0),
             ended: Cell::new(None),
         })
     }
@@ -162,7 +160,7 @@ impl Watch {
     /// Whether nothing but the next request is to be expected, and that not soon.
     #[must_use]
     pub fn may_rest(&self) -> bool {
-        self.phase.get() == Phase::Idle && self.rests.get() && !self.writing.is_armed()
+        self.phase.get() == Phase::Idle && self.rests.get() && !self.writing.is_waiting()
     }
 
     /// Ready when the time for what the connection is doing is over: a head (a TLS handshake is part
@@ -196,10 +194,19 @@ impl Watch {
                 Phase::Exchange | Phase::HalfClosed => {}
             }
         }
-        if self.writing.is_expired() && !self.next_window() {
-            return Err(self.end(CloseReason::SlowReader));
+        if self.writing.is_waiting() {
+            self.judge_reader(cx)?;
         }
         Ok(())
+    }
+
+    /// The client is waited for, to take what there is for it.
+    fn judge_reader(&self, cx: &Context<'_>) -> io::Result<()> {
+        let (window, least) = (self.limits.write_window, self.limits.least_written);
+        match self.writing.poll(cx, self.taken.get(), window, least) {
+            Poll::Ready(()) => Err(self.end(CloseReason::SlowReader)),
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// The first part of idling is over: waits for the rest of it.
@@ -223,29 +230,6 @@ impl Watch {
             self.head_begins();
         }
     }
-
-    /// Begins a window of writing; false if the one that is over moved too little.
-    fn next_window(&self) -> bool {
-        let moved = self.taken.get() - self.window_began_at.get();
-        self.window_began_at.set(self.taken.get());
-        self.writing.arm(self.limits.write_window);
-        moved >= self.limits.least_written
-    }
-
-    fn blocked(&self, cx: &Context<'_>) {
-        if !self.writing.is_armed() {
-            self.window_began_at.set(self.taken.get());
-            self.writing.arm(self.limits.write_window);
-        }
-        // Registered for the wake-up only: an expiry is judged at the next poll.
-        let _expired = self.writing.poll(cx);
-    }
-
-    fn flushed(&self) {
-        if self.writing.is_armed() {
-            self.writing.disarm();
-        }
-    }
 }
 
 /// The socket of one client connection.
@@ -254,7 +238,7 @@ pub(super) struct Guard {
     stream: Stream,
     watch: Rc<Watch>,
     /// Set once our side is shut down: bytes that may still be thrown away.
-    lingering: Option<usize>,
+    lingering: Option<Linger>,
 }
 
 impl Guard {
@@ -273,14 +257,13 @@ impl Guard {
         &mut self.stream
     }
 
-    /// Reads what there is into `space`; 0 bytes are the end.
+    /// Reads what there is into `buffer`; 0 bytes are the end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        space: &mut [u8],
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(space);
-        let result = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let count = buffer.filled().len();
         self.read(cx, result.map_ok(|()| count))
     }
@@ -293,6 +276,16 @@ impl Guard {
     ) -> Poll<io::Result<usize>> {
         let result = pin!(self.stream.read_buf(buffer)).poll(cx);
         self.read(cx, result)
+    }
+
+    /// The same without a look at the deadlines, for who is not the connection's task: that one keeps
+    /// them, and is to be woken by them.
+    pub(super) fn poll_fill_unwatched(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.stream.read_buf(buffer)).poll(cx)
     }
 
     fn read(&self, cx: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -344,15 +337,14 @@ impl Guard {
             .taken
             .set(self.watch.written.get().saturating_sub(unsent));
         self.watch.check(cx)?;
-        self.watch.blocked(cx);
-        Ok(())
+        self.watch.judge_reader(cx)
     }
 
     /// Ready when everything that was written is on its way.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(result) => {
-                self.watch.flushed();
+                self.watch.writing.rest();
                 Poll::Ready(result)
             }
             Poll::Pending => {
@@ -367,30 +359,24 @@ impl Guard {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
-    /// Shuts down our side and throws away what the client has sent meanwhile: closing a socket with
-    /// unread bytes makes the kernel reset it, and what was written is lost. With `lingers`, a client
+    /// Shuts down our side and throws away what the client has sent meanwhile. With `lingers`, a client
     /// that is still sending is given some time to notice. The watch bounds the whole.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>, lingers: bool) -> Poll<()> {
-        if self.lingering.is_none() {
-            if self.watch.poll_closing(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
-                return Poll::Ready(());
-            }
-            self.lingering = Some(LINGER_BYTES);
-        }
-        let mut space = [MaybeUninit::uninit(); 4096];
-        while let Some(left) = self.lingering.filter(|left| *left > 0) {
-            let mut buffer = ReadBuf::uninit(&mut space);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.lingering = Some(left.saturating_sub(buffer.filled().len()));
+        let lingering = match &mut self.lingering {
+            Some(lingering) => lingering,
+            None => {
+                if self.watch.poll_closing(cx).is_ready() {
+                    return Poll::Ready(());
                 }
-                Poll::Pending if lingers => return self.watch.poll_closing(cx),
-                Poll::Ready(_) | Poll::Pending => return Poll::Ready(()),
+                if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                self.lingering.insert(Linger::new(LINGER_BYTES))
             }
+        };
+        match lingering.poll(cx, &mut self.stream) {
+            Poll::Pending if lingers => self.watch.poll_closing(cx),
+            Poll::Ready(()) | Poll::Pending => Poll::Ready(()),
         }
-        Poll::Ready(())
     }
 }

@@ -16,7 +16,7 @@ use std::task::Poll;
 
 use rustls::server::{Accepted, Acceptor};
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio_rustls::StartHandshake;
 
 use crate::clock;
@@ -27,6 +27,7 @@ use crate::net::tls;
 use crate::wire;
 
 use super::guard::Watch;
+use super::linger::Linger;
 
 /// First byte of every TLS connection: a record of the handshake (RFC 8446 section 5.1).
 const HANDSHAKE_RECORD: u8 = 22;
@@ -39,7 +40,7 @@ const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     content-length: 59\r\n\
     connection: close\r\n\r\n\
     This port speaks HTTPS: the request came without TLS (400)\n";
-/// Most bytes that are read after that answer, so that the kernel does not reset it away.
+/// Most bytes that are read after that answer, see `linger`.
 const LINGER_BYTES: usize = 64 * 1024;
 
 /// A connection that got no further than its handshake.
@@ -215,15 +216,8 @@ async fn refuse_plain(mut socket: Socket, watch: &Watch) -> Ended {
     let telling = async {
         socket.write_all(SPEAK_TLS).await?;
         socket.shutdown().await?;
-        // On the heap, so that the connection's task does not keep room for it.
-        let mut scratch = vec![0; 4096];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match socket.read(&mut scratch).await? {
-                0 => break,
-                count => left = left.saturating_sub(count),
-            }
-        }
+        let mut lingering = Linger::new(LINGER_BYTES);
+        poll_fn(|cx| lingering.poll(cx, &mut socket)).await;
         io::Result::Ok(())
     };
     // It was told if it listened; the connection ends in any case.

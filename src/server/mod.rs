@@ -9,10 +9,12 @@
 pub mod accept;
 pub mod admission;
 pub mod connection;
+pub mod dates;
 pub mod drain;
 pub mod guard;
 mod handshake;
 pub mod http2;
+mod linger;
 mod out;
 mod proxy_header;
 pub mod turn_away;

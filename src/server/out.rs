@@ -33,8 +33,19 @@ impl Out {
         [front, &self.content, back].map(io::IoSlice::new)
     }
 
+    fn left(&self) -> usize {
+        (self.front.len() - self.sent) + self.content.len() + (self.back.len() - self.sent_back)
+    }
+
     /// `count` bytes more were written.
     pub(super) fn advance(&mut self, count: usize) {
+        if count == self.left() {
+            self.front.clear();
+            self.content = Bytes::new();
+            self.back.clear();
+            (self.sent, self.sent_back) = (0, 0);
+            return;
+        }
         let here = count.min(self.front.len() - self.sent);
         self.sent += here;
         if self.sent == self.front.len() {

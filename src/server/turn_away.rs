@@ -6,22 +6,21 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::net::deadline::{Deadlines, Timer};
 use crate::net::socket::Socket;
 
 use super::admission::Full;
+use super::linger::Linger;
 
 /// How many a worker talks to at a time; the others are closed without a word.
 const MOST: usize = 64;
-/// How long, and for how many bytes, one is listened to after its answer: closing at once would make
-/// the kernel reset it, and the answer with it.
+/// How long, and for how many bytes, one is listened to after its answer, see `linger`.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_BYTES: usize = 64 * 1024;
 /// From one line in the log to the next, for each worker.
@@ -91,23 +90,12 @@ impl Talk {
         if socket.write_all(words).await.is_err() || socket.shutdown().await.is_err() {
             return;
         }
-        let mut left = PATIENCE_BYTES;
-        while left > 0 {
-            let count = poll_fn(|cx| {
-                // In here, so that no waiting connection keeps it.
-                let mut sink = [0; 2048];
-                let mut sink = ReadBuf::new(&mut sink);
-                match Pin::new(&mut socket).poll_read(cx, &mut sink) {
-                    Poll::Ready(Ok(())) => Poll::Ready(sink.filled().len()),
-                    Poll::Ready(Err(_)) => Poll::Ready(0),
-                    Poll::Pending => timer.poll(cx).map(|()| 0),
-                }
-            });
-            match count.await {
-                0 => return,
-                count => left = left.saturating_sub(count),
-            }
-        }
+        let mut lingering = Linger::new(PATIENCE_BYTES);
+        poll_fn(|cx| match lingering.poll(cx, &mut socket) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => timer.poll(cx),
+        })
+        .await;
     }
 }
 

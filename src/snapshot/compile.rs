@@ -5,6 +5,7 @@
 //! a compile that fails leaves at most look-up entries that no one holds.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -49,6 +50,18 @@ pub enum CompileError {
         /// What the resolver says.
         reason: String,
     },
+}
+
+impl CompileError {
+    /// The file that is to blame, as the config's model has it, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Tls { source, .. } => source.file(),
+            Self::UpstreamTls { source, .. } => source.file(),
+            Self::Resolve { .. } => None,
+        }
+    }
 }
 
 /// Builds the snapshot of `config`, number `generation`. `now` is wall time.

@@ -29,7 +29,7 @@ impl Pools {
     /// Makes a connection within `target.timeouts.connect`; says how long that took.
     pub(super) async fn connect(
         &self,
-        target: Target<'_>,
+        target: &Target<'_>,
     ) -> Result<(Stream, Duration), NoConnection> {
         let before = Instant::now();
         let timer = self.deadlines().timer();
@@ -48,7 +48,7 @@ impl Pools {
         Ok((stream, before.elapsed()))
     }
 
-    async fn prepare(&self, target: Target<'_>) -> Result<Stream, NoConnection> {
+    async fn prepare(&self, target: &Target<'_>) -> Result<Stream, NoConnection> {
         let endpoint = target.endpoint;
         let socket = dial::connect(&endpoint.socket)
             .await
@@ -63,7 +63,7 @@ impl Pools {
     }
 
     /// Counts a connection that was made.
-    pub(super) fn count_connection(&self, target: Target<'_>, took: Duration) {
+    pub(super) fn count_connection(&self, target: &Target<'_>, took: Duration) {
         let worker = self.worker();
         target.upstream_metrics.worker(worker).connected(took);
         target.metrics.worker(worker).opened();

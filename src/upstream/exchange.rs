@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::BoxError;
@@ -21,8 +21,8 @@ use crate::config::model::UpstreamProtocol;
 use crate::metrics::ProxyError as Reason;
 
 use super::error::{ExchangeError, Failed, Fault, Retry, Stage};
+use super::outgoing::Outgoing;
 use super::pool::{Pools, Said, Target};
-use super::request_body::RequestBody;
 use super::{Early, http1, http2};
 
 /// Whether a connection that is there may be used.
@@ -51,12 +51,12 @@ impl Pools {
     /// With the stage, the fault and what may be done about it.
     pub async fn exchange(
         self: &Rc<Self>,
-        target: Target<'_>,
-        request: Request<RequestBody>,
+        target: &Target<'_>,
+        request: Outgoing<'_>,
         reuse: Reuse,
         early: Early<'_>,
     ) -> Result<Answer, ExchangeError> {
-        let transfer = request.body().transfer();
+        let transfer = request.body.transfer();
         let attempt = match target.hop.protocol {
             UpstreamProtocol::Http1 => self.over_http1(target, request, reuse, early).await,
             // Boxed: the usual exchange should not carry the room of this one.
@@ -98,8 +98,8 @@ impl Pools {
 
     async fn over_http1(
         self: &Rc<Self>,
-        target: Target<'_>,
-        request: Request<RequestBody>,
+        target: &Target<'_>,
+        request: Outgoing<'_>,
         reuse: Reuse,
         early: Early<'_>,
     ) -> Result<Answer, Attempt> {
@@ -117,7 +117,7 @@ impl Pools {
                     (self.link(stream, target), Some(took))
                 }
                 Err((reason, cause)) => {
-                    let mut failed = Failed::unsent(reason, request.into_body());
+                    let mut failed = Failed::unsent(reason, request.body);
                     failed.cause = cause;
                     return Err(Attempt::new(Stage::Dial, false, failed));
                 }
@@ -131,7 +131,7 @@ impl Pools {
             Said::End => Some(Reason::ConnectionTerminated),
         };
         if let Some(reason) = broken {
-            let failed = Failed::unsent(reason, request.into_body());
+            let failed = Failed::unsent(reason, request.body);
             return Err(Attempt::new(Stage::AwaitHead, false, failed));
         }
         match http1::send(self, link, request, target, early).await {
@@ -176,6 +176,15 @@ enum Flow {
 impl AnswerBody {
     pub(super) fn over_http2(flow: http2::Flow) -> Self {
         Self(Flow::Http2(Box::new(flow)))
+    }
+
+    /// Lets go of an endpoint that is not to be used any more: a body that is not over breaks off, and
+    /// a tunnel counts as ended by that.
+    pub fn remove(&mut self) {
+        match &mut self.0 {
+            Flow::Http1(flow) => flow.remove(),
+            Flow::Http2(flow) => flow.remove(),
+        }
     }
 }
 

@@ -8,9 +8,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::EXPECT;
-
 use crate::net::deadline::{Deadlines, Timer};
 
 use super::request_body::RequestBody;
@@ -23,13 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Hold(Timer);
 
 impl Hold {
-    /// For a request with these fields; none if its body need not wait.
-    pub(super) fn of(
-        headers: &HeaderMap,
-        body: &RequestBody,
-        deadlines: &Rc<Deadlines>,
-    ) -> Option<Self> {
-        if !matches!(body, RequestBody::Stream(_)) || !headers.contains_key(EXPECT) {
+    /// For a request that has an `Expect` or has none; none if its body need not wait.
+    pub(super) fn of(expects: bool, body: &RequestBody, deadlines: &Rc<Deadlines>) -> Option<Self> {
+        if !expects || !matches!(body, RequestBody::Stream(_)) {
             return None;
         }
         let timer = deadlines.timer();

@@ -14,6 +14,7 @@ pub mod exchange;
 mod hold;
 mod http1;
 mod http2;
+mod outgoing;
 pub mod pool;
 pub mod request_body;
 mod tunnels;
@@ -22,6 +23,7 @@ mod websocket;
 pub use early::Early;
 pub use error::{ExchangeError, Fault, Retry, Stage};
 pub use exchange::AnswerBody;
+pub use outgoing::{Fields, Outgoing, Tell};
 pub use pool::{Pools, Target};
 pub use request_body::{ClientFailure, RequestBody};
 

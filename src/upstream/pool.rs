@@ -9,14 +9,15 @@
 
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 
 use crate::balancer::{Endpoint, EndpointId};
 use crate::config::model::{UpstreamProtocol, UpstreamTimeouts};
@@ -133,7 +134,7 @@ pub(super) struct Keep {
 }
 
 impl Keep {
-    pub(super) fn of(target: Target<'_>) -> Self {
+    pub(super) fn of(target: &Target<'_>) -> Self {
         Self {
             idle: target.timeouts.idle,
             max: target.max_idle,
@@ -197,7 +198,7 @@ impl Pools {
     }
 
     /// The most recently used idle connection to the target's endpoint on which nothing has come.
-    pub(super) fn take(&self, target: Target<'_>) -> Option<Box<Link>> {
+    pub(super) fn take(&self, target: &Target<'_>) -> Option<Box<Link>> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.entry(target.endpoint.id).or_insert_with(|| Pool {
             links: Vec::new(),
@@ -238,6 +239,7 @@ impl Pools {
             pool.metrics.worker(self.worker).unparked();
         }
         link.timer.clear();
+        link.stream.forget_task();
         pool.links.push(Idle {
             link,
             expires: self.deadlines.at(keep.idle),
@@ -246,7 +248,7 @@ impl Pools {
     }
 
     /// A fresh connection of HTTP/1.1.
-    pub(super) fn link(&self, stream: Stream, target: Target<'_>) -> Box<Link> {
+    pub(super) fn link(&self, stream: Stream, target: &Target<'_>) -> Box<Link> {
         Box::new(Link {
             stream,
             timer: self.deadlines.timer(),
@@ -256,7 +258,7 @@ impl Pools {
     }
 
     /// The connections of HTTP/2 to the target's endpoint.
-    pub(super) fn peers(&self, target: Target<'_>) -> Rc<Peers> {
+    pub(super) fn peers(&self, target: &Target<'_>) -> Rc<Peers> {
         let mut all = self.peers.borrow_mut();
         let peers = all.entry(target.endpoint.id);
         Rc::clone(peers.or_insert_with(|| Peers::new(target.metrics, self.worker)))
@@ -295,16 +297,12 @@ impl Link {
         self.said() == Said::Nothing
     }
 
-    /// What the endpoint has said unasked. Looked at with nobody to wake, since an idle connection has
-    /// nothing to wait for.
+    /// What the endpoint has said unasked.
     pub(super) fn said(&mut self) -> Said {
-        let mut nobody = Context::from_waker(Waker::noop());
-        let mut byte = [0];
-        let mut buffer = ReadBuf::new(&mut byte);
-        match Pin::new(&mut self.stream).poll_read(&mut nobody, &mut buffer) {
-            Poll::Pending => Said::Nothing,
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Said::Something,
-            Poll::Ready(_) => Said::End,
+        match self.stream.try_read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Said::Nothing,
+            Ok(1..) => Said::Something,
+            Ok(0) | Err(_) => Said::End,
         }
     }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::{BodyFault, BoxError, Inbound};
-use crate::net::deadline::{Deadlines, Timer};
+use crate::net::deadline::{Deadlines, Progress};
 
 /// A client sent its body too slowly, or not at all.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -90,9 +90,8 @@ pub struct Tunnel {
 #[derive(Debug)]
 pub struct Stream {
     incoming: Inbound,
-    timer: Timer,
+    progress: Progress,
     pace: Pace,
-    window_began_at: u64,
     transfer: Rc<Transfer>,
 }
 
@@ -111,9 +110,8 @@ impl RequestBody {
         }
         Self::Stream(Box::new(Stream {
             incoming,
-            timer: deadlines.timer(),
+            progress: Progress::new(deadlines),
             pace,
-            window_began_at: 0,
             transfer: Rc::default(),
         }))
     }
@@ -197,7 +195,7 @@ impl Stream {
                 transfer.bytes.set(transfer.bytes.get() + length as u64);
                 if self.incoming.is_end_stream() {
                     transfer.complete.set(true);
-                    self.timer.disarm();
+                    self.progress.rest();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -211,33 +209,19 @@ impl Stream {
             Poll::Ready(None) => {
                 transfer.waits_for_client.set(false);
                 transfer.complete.set(true);
-                self.timer.disarm();
+                self.progress.rest();
                 Poll::Ready(None)
             }
             Poll::Pending => {
                 transfer.waits_for_client.set(true);
-                if self.is_too_slow(cx) {
+                let Pace { window, bytes } = self.pace;
+                let moved = transfer.bytes.get();
+                if self.progress.poll(cx, moved, window, bytes).is_ready() {
                     self.transfer.failure.set(Some(ClientFailure::TooSlow));
                     return Poll::Ready(Some(Err(TooSlow.into())));
                 }
                 Poll::Pending
             }
         }
-    }
-
-    /// Judges a window when it is over; the next begins at once.
-    fn is_too_slow(&mut self, cx: &Context<'_>) -> bool {
-        let bytes = self.transfer.bytes.get();
-        if self.timer.is_armed() && self.timer.is_expired() {
-            if bytes - self.window_began_at < self.pace.bytes {
-                return true;
-            }
-            self.timer.disarm();
-        }
-        if !self.timer.is_armed() {
-            self.window_began_at = bytes;
-            self.timer.arm(self.pace.window);
-        }
-        self.timer.poll(cx).is_ready()
     }
 }

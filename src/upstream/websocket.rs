@@ -6,6 +6,8 @@
 //! opens no tunnel, whoever asked for it.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderName, HeaderValue, UPGRADE};
 
 use crate::metrics::ProxyError as Reason;
@@ -19,12 +21,12 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const PROTOCOL: &str = "websocket";
 
 /// What an endpoint must prove before its tunnel opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Proof {
     /// Nothing: it is another protocol, or the client checks for itself.
     None,
     /// Knowledge of the key that was made here.
-    Accept([u8; 28]),
+    Accept(Box<str>),
 }
 
 /// Puts the offer of `protocol` into the fields of a request over HTTP/1.1.
@@ -39,15 +41,14 @@ pub(super) fn offer(headers: &mut HeaderMap, protocol: Option<&str>) -> Proof {
     if protocol != PROTOCOL || headers.contains_key(KEY) {
         return Proof::None;
     }
-    let mut key = [0; 24];
-    base64(&fastrand::u128(..).to_ne_bytes(), &mut key);
-    if let Ok(value) = HeaderValue::from_bytes(&key) {
+    let key = STANDARD.encode(fastrand::u128(..).to_ne_bytes());
+    if let Ok(value) = HeaderValue::from_str(&key) {
         headers.insert(KEY, value);
     }
     headers
         .entry(HeaderName::from_static("sec-websocket-version"))
         .or_insert(HeaderValue::from_static("13"));
-    Proof::Accept(accept(&key))
+    Proof::Accept(accept(key.as_bytes()).into())
 }
 
 /// Holds an answer of `101` against what was to be proven.
@@ -56,7 +57,7 @@ pub(super) fn check(headers: &mut HeaderMap, proof: Proof) -> Result<(), Failed>
         return Ok(());
     };
     match headers.remove(ACCEPT) {
-        Some(given) if given.as_bytes() == expected => Ok(()),
+        Some(given) if given.as_bytes() == expected.as_bytes() => Ok(()),
         _ => Err(Failed::new(Reason::HttpUpgradeFailed)),
     }
 }
@@ -64,7 +65,7 @@ pub(super) fn check(headers: &mut HeaderMap, proof: Proof) -> Result<(), Failed>
 /// An endpoint agreed over HTTP/2: proves it to a client of HTTP/1.1, if it asked with `key`.
 pub(super) fn prove(headers: &mut HeaderMap, key: Option<&HeaderValue>) {
     if let Some(key) = key
-        && let Ok(value) = HeaderValue::from_bytes(&accept(key.as_bytes()))
+        && let Ok(value) = HeaderValue::try_from(accept(key.as_bytes()))
     {
         headers.insert(ACCEPT, value);
     }
@@ -75,33 +76,8 @@ pub(super) fn take_key(headers: &mut HeaderMap) -> Option<HeaderValue> {
     headers.remove(KEY)
 }
 
-fn accept(key: &[u8]) -> [u8; 28] {
-    let mut text = Vec::with_capacity(key.len() + GUID.len());
-    text.extend_from_slice(key);
-    text.extend_from_slice(GUID);
-    let mut shown = [0; 28];
-    base64(
-        digest(&SHA1_FOR_LEGACY_USE_ONLY, &text).as_ref(),
-        &mut shown,
-    );
-    shown
-}
-
-/// RFC 4648 section 4, with padding; `out` has room for all of it.
-fn base64(bytes: &[u8], out: &mut [u8]) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (group, quad) in bytes.chunks(3).zip(out.chunks_mut(4)) {
-        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for (at, digit) in quad.iter_mut().enumerate() {
-            let index = (bits >> (18 - 6 * at)) & 0x3f;
-            *digit = if at > group.len() {
-                b'='
-            } else {
-                ALPHABET[index as usize]
-            };
-        }
-    }
+fn accept(key: &[u8]) -> String {
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()))
 }
 
 #[cfg(test)]
@@ -111,8 +87,8 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
         assert_eq!(
-            &accept(b"dGhlIHNhbXBsZSBub25jZQ=="),
-            b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+            accept(b"dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         );
     }
 
@@ -124,7 +100,7 @@ mod tests {
         assert_eq!(headers["upgrade"], "websocket");
         assert_eq!(headers["sec-websocket-version"], "13");
         let mut answer = HeaderMap::new();
-        assert!(check(&mut answer, proof).is_err());
+        assert!(check(&mut answer, proof.clone()).is_err());
         prove(&mut answer, headers.get(KEY));
         check(&mut answer, proof).unwrap();
         assert!(answer.is_empty(), "the client never asked for it");

@@ -11,8 +11,10 @@ use std::net::{IpAddr, SocketAddr};
 pub enum ClientAddress {
     /// An IP address and a port.
     Inet(SocketAddr),
-    /// A Unix socket of this machine, or of the proxy's.
+    /// A Unix socket of this machine.
     Unix,
+    /// A Unix socket of the proxy that names it, whose file modes are not ours.
+    UnixAtProxy,
     /// The proxy in between does not know it.
     Unknown,
 }
@@ -23,7 +25,7 @@ impl ClientAddress {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Inet(address) => Some(address.ip().to_canonical()),
-            Self::Unix | Self::Unknown => None,
+            Self::Unix | Self::UnixAtProxy | Self::Unknown => None,
         }
     }
 
@@ -32,7 +34,7 @@ impl ClientAddress {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Inet(address) => Some(address.port()),
-            Self::Unix | Self::Unknown => None,
+            Self::Unix | Self::UnixAtProxy | Self::Unknown => None,
         }
     }
 
@@ -62,7 +64,7 @@ impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
-            Self::Unix => f.write_str("unix:"),
+            Self::Unix | Self::UnixAtProxy => f.write_str("unix:"),
             Self::Unknown => f.write_str("unknown"),
         }
     }
@@ -82,6 +84,7 @@ mod tests {
         assert_eq!(v6.to_string(), "[2001:db8::1]:80");
         for (address, text) in [
             (ClientAddress::Unix, "unix:"),
+            (ClientAddress::UnixAtProxy, "unix:"),
             (ClientAddress::Unknown, "unknown"),
         ] {
             assert_eq!(address.host().to_string(), text);

@@ -22,13 +22,19 @@ pub trait Handler: 'static {
     /// Answers one request; never fails: a refusal is an answer too. `early` takes informational
     /// answers, if the client can read them. An answer of `101` to a request that offers a tunnel opens
     /// it: its body is what goes to the client, and is polled on after its end while the client still
-    /// sends. An answer with `Connection: close` is the last one of an HTTP/1.1 connection.
+    /// sends. Trailers go out over HTTP/1.1 as far as the answer's `Trailer` names them. An answer with `Connection: close` is the last one of an HTTP/1.1 connection.
     fn handle(
         self: &Rc<Self>,
         peer: &Rc<Peer>,
         request: Request<Inbound>,
         early: Option<Rc<dyn Early>>,
     ) -> impl Future<Output = Response<Self::Body>> + 'static;
+
+    /// Appends the field lines of an answer over HTTP/1.x that are not in its map, and says whether it
+    /// has any, `Date` among them. They never concern the connection or the framing.
+    fn write_fields(_body: &Self::Body, _out: &mut Vec<u8>) -> bool {
+        false
+    }
 
     /// The last answer of a connection whose client sent what is no request.
     fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Self::Body>;

@@ -1,14 +1,17 @@
 //! What the connection and the road tell each other.
 //!
 //! `server` makes a `Peer` for each connection and hands it to the `Handler` with each request; the
-//! road reads it and never sees the socket. Invariant: everything else here is plain data of one
+//! road reads it and never sees the socket. `fields` has no part in that: it is what every room must read
+//! alike. Invariant: everything else here is plain data of one
 //! worker (`!Send` cells at most), so neither side can block the other.
 
 mod address;
 mod early;
 mod fault;
+pub mod fields;
 mod handler;
 mod tls;
+mod trailers;
 
 use std::net::SocketAddr;
 
@@ -19,6 +22,7 @@ pub use early::Early;
 pub use fault::Fault;
 pub use handler::Handler;
 pub use tls::{ClientCert, Scope, Tls};
+pub use trailers::{announces, may_trail, sift_trailers};
 
 /// The other end of a client connection.
 #[derive(Debug, Clone)]

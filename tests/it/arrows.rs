@@ -79,6 +79,10 @@ const TABLE: &[(&str, &[&str])] = &[
 
 /// Arrows that hold for one module alone: from, to.
 const EXCEPTIONS: &[(&str, &str)] = &[
+    // What values of fields say is read in one place; nothing of a connection comes with it.
+    ("encode", "wire::fields"),
+    ("files", "wire::fields"),
+    ("cache", "wire::fields"),
     // A worker's deadlines are handed from station to station; no socket comes with them.
     ("proxy", "net::deadline"),
     // The demo asks whether its ports are free; an error is told in the words of a reload.

@@ -245,3 +245,25 @@ async fn a_wrong_command_line_is_told_apart_from_a_wrong_config() {
     assert_eq!(process.end().await.code(), Some(2));
     assert!(process.errors().join("\n").contains("--config"));
 }
+
+#[tokio::test]
+async fn a_process_whose_config_names_a_file_of_no_use_does_not_start_and_says_where() {
+    let text = "listeners: [{ address: 127.0.0.1:0 }]
+admin: { address: 127.0.0.1:0 }
+upstreams:
+  a:
+    endpoints: [127.0.0.1:1]
+    tls: { ca: gate.yaml }
+routes: [{ name: r, upstream: a }]
+";
+    let ended = run("run", text).await;
+    assert_eq!(ended.status.code(), Some(1));
+    for part in [
+        "error: upstream a: `tls.ca`: cannot use",
+        "gate.yaml:6:16",
+        "6 |     tls: { ca: gate.yaml }",
+        "^^^^^^^^^",
+    ] {
+        assert!(ended.errors.contains(part), "{part}\n{}", ended.errors);
+    }
+}

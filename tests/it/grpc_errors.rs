@@ -33,6 +33,28 @@ async fn refusals_of_calls_have_a_status_of_grpc() {
         assert!(answer.header("x-request-id").is_some());
         assert_eq!(answer.body, b"");
     }
+    for (sent, told) in [
+        ("application/grpc-web+proto", "application/grpc-web"),
+        ("application/grpc-web", "application/grpc-web"),
+        (
+            "Application/gRPC-Web; charset=utf-8",
+            "application/grpc-web",
+        ),
+        (
+            "application/grpc-web-text+proto",
+            "application/grpc-web-text",
+        ),
+        ("application/grpc; charset=utf-8", "application/grpc"),
+    ] {
+        let request = Request::post("/gone/call", "").header("content-type", sent);
+        let answer = gate.send(&request).await.expect(200);
+        assert_eq!(answer.all("content-type"), [told], "{sent}");
+        assert_eq!(answer.all("grpc-status"), ["14"], "{sent}");
+        assert_eq!(answer.body, b"");
+    }
+    // What only begins like it is something else.
+    let other = Request::post("/gone/call", "").header("content-type", "application/grpc-other");
+    gate.send(&other).await.problem(502);
     let reason = [("reason", "no_route")];
     gate.until("headgate_rejects_total", &reason, 1.0).await;
     // Others are told in the words of HTTP.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Answer, Client, Config, Gate, Latch, Metrics, Origin, Process, Reply, Request, Timed,
+    eventually,
 };
 
 /// An origin whose answers are fresh for an hour and tagged by their path: `/t/a+b` has the tags a and b.
@@ -27,6 +28,11 @@ async fn origin() -> Origin {
 async fn ask(gate: &Timed, body: &Value) -> Answer {
     let request = Request::new("POST", "/api/purge").json(body);
     Client::connect(gate.admin).await.send(&request).await
+}
+
+async fn metrics(gate: &Timed) -> Metrics {
+    let mut operator = Client::connect(gate.admin).await;
+    Metrics::parse(operator.get("/metrics").await.expect(200).text())
 }
 
 /// How many answers a purge has reached.
@@ -212,6 +218,16 @@ async fn a_purge_by_tag_beats_a_fetch_in_flight() {
     assert_eq!(purge(&gate, json!({ "tag": "u" })).await, 0);
     let mut late = gate.client().await;
     late.write(Request::get("/p").bytes()).await;
+    eventually(
+        "it waits for a fetch that may be the right one",
+        async || {
+            let waiting = metrics(&gate)
+                .await
+                .sum("headgate_http_in_flight_requests", &[]);
+            (waiting.total_cmp(&2.0).is_eq()).then_some(())
+        },
+    )
+    .await;
     latch.open();
 
     assert_eq!(early.answer().await.expect(200).text(), "old");
@@ -229,10 +245,7 @@ async fn the_memory_of_what_was_purged_is_given_back() {
     for number in 0..50 {
         gate.get(&format!("/{number}")).await.expect(200);
     }
-    let bytes = async || {
-        let text = Client::connect(gate.admin).await.get("/metrics").await;
-        Metrics::parse(text.text()).sum("headgate_cache_bytes", &[])
-    };
+    let bytes = async || metrics(&gate).await.sum("headgate_cache_bytes", &[]);
     assert!(bytes().await > 5e6);
     assert_eq!(purge(&gate, json!({ "host": "shop.test" })).await, 50);
     assert!(bytes().await < 1e5, "{}", bytes().await);

@@ -1,8 +1,15 @@
 //! Who the client is, and that nobody can say it is somebody else.
 
-use crate::harness::{Config, Gate, Origin, Reply, Request, eventually};
+use crate::harness::{
+    Authority, Config, Gate, Origin, Reply, Request, Speaks, TlsClient, eventually,
+};
 
 const TRUSTED: &str = "trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]";
+/// A request that a trusted proxy sends on for a client.
+fn from_outside(target: &str) -> Request {
+    Request::get(target).header("x-forwarded-for", "203.0.113.9")
+}
+
 const LOG: &str = "access_log: { format: json, path: access.log }";
 
 /// The clients of the access log, once it has so many lines.
@@ -119,8 +126,13 @@ async fn a_trusted_proxy_names_the_client_and_what_it_vouches_for_is_passed_on()
         gate.send(&request).await.expect(200);
         let seen = origin.last("/p");
         assert_eq!(seen.all("x-forwarded-for"), [passed], "{chain}");
-        assert_eq!(seen.all("x-forwarded-proto"), ["https"]);
-        assert_eq!(seen.all("x-forwarded-host"), ["outside.example"]);
+        // Nothing is known of a client that nobody names.
+        let (proto, host) = match chain {
+            "junk" => ("http", "shop.test"),
+            _ => ("https", "outside.example"),
+        };
+        assert_eq!(seen.all("x-forwarded-proto"), [proto], "{chain}");
+        assert_eq!(seen.all("x-forwarded-host"), [host], "{chain}");
         assert_eq!(seen.all("x-forwarded-prefix"), ["/shop"]);
         assert_eq!(seen.all("x_forwarded_prefix"), [] as [&str; 0]);
         assert_eq!(seen.all("forwarded"), [] as [&str; 0]);
@@ -303,9 +315,331 @@ async fn a_host_that_a_proxy_has_told_is_a_part_of_the_caches_key() {
         ("evil.example", "evil.example", true),
     ] {
         let answer = gate
-            .send(&Request::get("/p").header("x-forwarded-host", told))
+            .send(&from_outside("/p").header("x-forwarded-host", told))
             .await;
         assert_eq!((answer.text(), answer.is_hit()), (text, hit), "{told}");
     }
     assert!(gate.get("/p").await.is_hit());
+}
+
+#[tokio::test]
+async fn a_host_and_a_scheme_count_only_beside_a_word_about_the_client() {
+    let origin = Origin::start("a").await;
+    let config = Config::new()
+        .top(TRUSTED)
+        .upstream("shop", &[&origin], "")
+        .route(
+            "moved",
+            "path: /moved",
+            "redirect: { to: 'https://{host}/' }",
+        )
+        .route(
+            "shop",
+            "path_prefix: /",
+            "upstream: shop, redirect: { https: true }",
+        );
+    let gate = Gate::start(&config).await;
+
+    // The proxy says nothing of whom it asks for: these may be the client's own words.
+    for request in [
+        Request::get("/moved").header("x-forwarded-host", "evil.example"),
+        Request::get("/moved")
+            .header("x-forwarded-host", "evil.example")
+            .header("x-forwarded-for", "unknown"),
+    ] {
+        let answer = gate.send(&request).await.expect(302);
+        assert_eq!(answer.all("location"), ["https://shop.test/"]);
+    }
+    let plain = Request::get("/p").header("x-forwarded-proto", "https");
+    gate.send(&plain).await.expect(308);
+    assert_eq!(origin.requests("*"), 0);
+
+    let told = from_outside("/moved").header("x-forwarded-host", "outside.example");
+    let answer = gate.send(&told).await.expect(302);
+    assert_eq!(answer.all("location"), ["https://outside.example/"]);
+    // Of a list, the member that the proxy next to us wrote.
+    let list = from_outside("/moved").header("x-forwarded-host", "evil.example, outside.example");
+    let answer = gate.send(&list).await.expect(302);
+    assert_eq!(answer.all("location"), ["https://outside.example/"]);
+    let secure = from_outside("/p").header("x-forwarded-proto", "https");
+    gate.send(&secure).await.expect(200);
+    assert_eq!(origin.last("/p").all("x-forwarded-proto"), ["https"]);
+
+    let rfc7239 = Config::new()
+        .top(TRUSTED)
+        .top("forwarded: rfc7239")
+        .upstream("shop", &[&origin], "")
+        .route(
+            "moved",
+            "path_prefix: /",
+            "redirect: { to: '{scheme}://{host}/' }",
+        )
+        .route("shop", "path: /unused", "upstream: shop");
+    gate.become_config(&rfc7239).await;
+    for (value, location) in [
+        ("host=evil.example;proto=https", "http://shop.test/"),
+        (
+            "for=unknown;host=evil.example;proto=https",
+            "http://shop.test/",
+        ),
+        (
+            "for=203.0.113.9, for=10.0.0.2;host=inner;proto=https",
+            "http://shop.test/",
+        ),
+        (
+            "for=203.0.113.9;host=out.example;proto=https, for=10.0.0.2;host=inner",
+            "https://out.example/",
+        ),
+    ] {
+        let request = Request::get("/moved").header("forwarded", value);
+        let answer = gate.send(&request).await.expect(302);
+        assert_eq!(answer.all("location"), [location], "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_on_a_unix_socket_is_trusted_where_the_config_says_so() {
+    let origin = Origin::start("a").await;
+    let config = Config::to(&[&origin])
+        .only_listener("address: 'unix:gate.sock'")
+        .top(LOG);
+    let gate = Gate::start(&config.clone().top("trusted_proxies: [unix]")).await;
+    let request = from_outside("/p")
+        .header("x-forwarded-for", "10.0.0.9")
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-host", "outside.example");
+    let send = async || {
+        let mut client = gate.unix_client("gate.sock").await;
+        client.send(&request).await.expect(200);
+        origin.last("/p")
+    };
+
+    let seen = send().await;
+    // Its socket is no address, and nobody behind could walk past it.
+    assert_eq!(seen.all("x-forwarded-for"), ["10.0.0.9"]);
+    assert_eq!(seen.all("x-forwarded-proto"), ["https"]);
+    assert_eq!(seen.all("x-forwarded-host"), ["outside.example"]);
+
+    let rfc7239 = "trusted_proxies: [unix, 10.0.0.0/8]\nforwarded: both";
+    gate.become_config(&config.clone().top(rfc7239)).await;
+    let seen = send().await;
+    assert_eq!(seen.all("x-forwarded-for"), ["203.0.113.9, 10.0.0.9"]);
+    assert_eq!(
+        seen.all("forwarded"),
+        [
+            "for=203.0.113.9;host=outside.example;proto=https, for=10.0.0.9, \
+             for=unknown;host=shop.test;proto=http"
+        ]
+    );
+
+    gate.become_config(&config.top("trusted_proxies: [10.0.0.0/8]"))
+        .await;
+    let seen = send().await;
+    assert_eq!(seen.all("x-forwarded-for"), ["unknown"]);
+    assert_eq!(seen.all("x-forwarded-host"), ["shop.test"]);
+    assert_eq!(
+        clients(&gate, 3).await,
+        ["10.0.0.9", "203.0.113.9", "unix:"]
+    );
+}
+
+#[tokio::test]
+async fn a_client_on_a_unix_socket_of_the_proxys_machine_is_not_trusted_for_that() {
+    let origin = Origin::start("a").await;
+    let config = Config::to(&[&origin])
+        .only_listener("address: 127.0.0.1:0, proxy_protocol: { from: [127.0.0.1] }")
+        .top("trusted_proxies: [unix]");
+    let gate = Gate::start(&config).await;
+    let mut client = gate.client().await;
+    let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8".to_vec();
+    bytes.extend_from_slice(&[0; 216]);
+    bytes.extend(from_outside("/p").bytes());
+    client.write(bytes).await;
+    client.answer().await.expect(200);
+    assert_eq!(origin.last("/p").all("x-forwarded-for"), ["unknown"]);
+}
+
+/// Claims of another target, which a trusted proxy may pass on from a client.
+const ELSEWHERE: [&str; 8] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-host",
+    "x-http-host-override",
+    "x-host",
+    "x-forwarded-prefix",
+    "x-forwarded-port",
+    "x-forwarded-scheme",
+];
+
+#[tokio::test]
+async fn no_claim_of_another_target_poisons_what_is_stored_for_a_url() {
+    let origin = Origin::start("a").await.on("/p", |seen| {
+        let claims: Vec<&str> = ELSEWHERE.iter().filter_map(|it| seen.header(it)).collect();
+        Reply::ok(claims.join(" ")).header("cache-control", "max-age=60")
+    });
+    let gate = Gate::start(&Config::cached(&[&origin]).top(TRUSTED)).await;
+    for name in ELSEWHERE {
+        for round in 0..2 {
+            let request = from_outside("/p").header(name, "/evil");
+            let answer = gate.send(&request).await.expect(200);
+            assert_eq!(answer.text(), "/evil", "{name}");
+            // It is stored for those who ask for the same.
+            assert_eq!(answer.is_hit(), round == 1, "{name}");
+        }
+        let others = from_outside("/p").header(name, "/other");
+        assert_eq!(gate.send(&others).await.expect(200).text(), "/other");
+        let none = gate.send(&from_outside("/p")).await.expect(200);
+        assert_eq!(none.text(), "", "{name}");
+    }
+    // A write ends all that is stored for its URL, whatever it was stored for.
+    let claimed = from_outside("/p").header("x-forwarded-prefix", "/evil");
+    assert!(gate.send(&claimed).await.is_hit());
+    gate.send(&Request::new("DELETE", "/p")).await.expect(200);
+    assert!(!gate.send(&claimed).await.is_hit());
+    assert!(!gate.send(&from_outside("/p")).await.is_hit());
+
+    // From others these fields do not reach the origin, and mean nothing to the cache.
+    gate.become_config(&Config::cached(&[&origin])).await;
+    let stored = gate.get("/p").await.expect(200);
+    for name in ELSEWHERE {
+        let request = Request::get("/p").header(name, "/evil");
+        let answer = gate.send(&request).await.expect(200);
+        assert_eq!((answer.text(), answer.is_hit()), (stored.text(), true));
+    }
+}
+
+#[tokio::test]
+async fn another_method_in_a_field_goes_past_the_cache_whoever_asks() {
+    let origin = Origin::start("a").await.on("/p", |seen| {
+        let method = seen.header("x-http-method-override").unwrap_or("GET");
+        Reply::ok(method.to_owned()).header("cache-control", "max-age=60")
+    });
+    for trusted in [TRUSTED, "trusted_proxies: []"] {
+        let gate = Gate::start(&Config::cached(&[&origin]).top(trusted)).await;
+        let evil = from_outside("/p").header("X-HTTP-Method-Override", "DELETE");
+        for _ in 0..2 {
+            let answer = gate.send(&evil).await.expect(200);
+            assert_eq!(answer.text(), "DELETE");
+            assert_eq!(answer.cache(), "headgate; fwd=method");
+        }
+        for hit in [false, true] {
+            let answer = gate.send(&from_outside("/p")).await.expect(200);
+            assert_eq!((answer.text(), answer.is_hit()), ("GET", hit));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_for_somebody_whom_a_proxy_names_is_nobody_elses() {
+    let origin = Origin::start("a").await.on("/p", |seen| {
+        let user = seen.header("x-auth-request-user").unwrap_or("nobody");
+        Reply::ok(user.to_owned()).header("cache-control", "max-age=60")
+    });
+    let gate = Gate::start(&Config::cached(&[&origin]).top(TRUSTED)).await;
+    for user in ["ann", "bob", "ann"] {
+        let request = from_outside("/p").header("x-auth-request-user", user);
+        let answer = gate.send(&request).await.expect(200);
+        assert_eq!(answer.text(), user);
+        assert_eq!(answer.cache(), "headgate; fwd=bypass; detail=authorization");
+    }
+    assert_eq!(gate.send(&from_outside("/p")).await.text(), "nobody");
+}
+
+/// What endpoints are told of a request to the test below.
+const ADDED: [(&str, &str); 8] = [
+    ("host", "shop.test"),
+    ("x-forwarded-for", "127.0.0.1"),
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-host", "shop.test"),
+    ("forwarded", "for=127.0.0.1;host=shop.test;proto=https"),
+    ("via", "1.1 headgate"),
+    ("x-tenant", "shop"),
+    ("x-tag", "edge"),
+];
+/// What its endpoint would have taken away.
+const SWORN: [&str; 8] = [
+    "x-request-id",
+    "cache-status",
+    "age",
+    "vary",
+    "via",
+    "strict-transport-security",
+    "access-control-allow-origin",
+    "x-edge",
+];
+
+#[tokio::test]
+async fn no_option_of_connection_takes_away_what_headgate_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (servers, staff) = (Authority::new("servers"), Authority::new("staff"));
+    servers
+        .issue(&["shop.test"], 2040)
+        .write(folder.path(), "shop");
+    std::fs::write(folder.path().join("staff.pem"), staff.pem()).unwrap();
+    let member = staff.issue(&["ann"], 2040);
+    let speaks = Speaks {
+        shows: Some(&member),
+        ..Speaks::default()
+    };
+    let client = TlsClient::new(&servers, speaks);
+    let origin = Origin::start("a").await.on("*", |_| {
+        Reply::ok("x")
+            .header("connection", &SWORN.join(", "))
+            .header("cache-control", "max-age=60")
+    });
+    let edge = "hsts: { max_age: 1d }, cors: { origins: ['https://a.test'] }, \
+                request_headers: { set: { X-Tenant: shop }, add: { X-Tag: edge } }, \
+                response_headers: { set: { X-Edge: ours } }";
+    let config = Config::new()
+        .top("forwarded: both")
+        .only_listener(
+            "address: 127.0.0.1:0, tls: { certificates: [{ cert: shop.pem, key: shop.key }], \
+             client_auth: { mode: optional, ca: staff.pem } }",
+        )
+        .upstream("shop", &[&origin], "sticky: { cookie: WHERE }")
+        .route(
+            "straight",
+            "path: /straight",
+            &format!("upstream: shop, {edge}"),
+        )
+        .route(
+            "cached",
+            "path: /cached",
+            &format!("upstream: shop, cache: {{}}, {edge}"),
+        );
+    let gate = Gate::start_in(folder, &config).await;
+    let mut names: Vec<&str> = ADDED.iter().map(|(name, _)| *name).collect();
+    names.extend(["X-Request-Id", "CLIENT-CERT", "client-cert-chain", "close"]);
+
+    for (path, anonymous) in [("/straight", false), ("/cached", false), ("/cached", true)] {
+        let others = TlsClient::trusting(&servers);
+        let client = if anonymous { &others } else { &client };
+        let request = Request::get(path)
+            .header("connection", &names.join(", "))
+            .header("origin", "https://a.test");
+        let mut stream = client.connect(gate.address, "shop.test").await.unwrap();
+        let answer = stream.send(&request).await.expect(200);
+        let seen = origin.last(path);
+        for (name, value) in ADDED {
+            assert_eq!(seen.all(name), [value], "{path} {name}");
+        }
+        assert_eq!(
+            seen.all("x-request-id"),
+            [answer.header("x-request-id").unwrap()]
+        );
+        assert_eq!(seen.all("client-cert").len(), usize::from(!anonymous));
+        // Nor can an endpoint take away what its clients are told.
+        for (name, value) in [
+            ("strict-transport-security", "max-age=86400"),
+            ("access-control-allow-origin", "https://a.test"),
+            ("vary", "origin"),
+            ("x-edge", "ours"),
+            ("via", "1.1 headgate"),
+        ] {
+            assert_eq!(answer.all(name), [value], "{path} {name}");
+        }
+        assert!(answer.cookie("WHERE").is_some(), "{path}");
+        let cached = path == "/cached";
+        assert_eq!(answer.header("cache-status").is_some(), cached, "{path}");
+    }
 }

@@ -8,7 +8,7 @@ use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request as Asked, Response};
 use tempfile::TempDir;
 
-use crate::harness::{Config, Conn, Gate, Issuer, Latch, Request, Server};
+use crate::harness::{Authority, Config, Conn, Gate, Latch, Request, Server};
 
 /// Serves a connection of HTTP/2; each request by `answer`.
 async fn serve<F>(conn: Conn, answer: impl Fn(Asked<h2::RecvStream>, SendResponse<Bytes>) -> F)
@@ -113,7 +113,7 @@ async fn bodies_of_any_size_go_both_ways() {
 #[tokio::test]
 async fn over_tls_the_endpoint_must_agree() {
     let folder = TempDir::new().unwrap();
-    let authority = Issuer::new();
+    let authority = Authority::new("ca");
     authority.write(&folder.path().join("ca.pem"));
     let agrees = authority.server("127.0.0.1", &["h2"], false);
     let agrees = Server::tls(agrees, |conn: Conn| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use crate::harness::{Config, Conn, Gate, Issuer, Server};
+use crate::harness::{Authority, Config, Conn, Gate, Server};
 
 /// Answers each request with `ok`.
 async fn serve(mut conn: Conn) {
@@ -35,7 +35,7 @@ async fn until_error(gate: &Gate, reason: &str) {
 #[tokio::test]
 async fn requests_go_over_tls_that_is_verified_by_the_given_authority() {
     let folder = TempDir::new().unwrap();
-    let authority = Issuer::new();
+    let authority = Authority::new("ca");
     authority.write(&folder.path().join("ca.pem"));
     let agreed = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&agreed);
@@ -68,7 +68,7 @@ async fn requests_go_over_tls_that_is_verified_by_the_given_authority() {
 #[tokio::test]
 async fn connections_over_tls_are_kept() {
     let folder = TempDir::new().unwrap();
-    let authority = Issuer::new();
+    let authority = Authority::new("ca");
     authority.write(&folder.path().join("ca.pem"));
     let config = authority.server("127.0.0.1", &[], false);
     let server = Server::tls(config, serve).await;
@@ -91,7 +91,7 @@ async fn connections_over_tls_are_kept() {
 #[tokio::test]
 async fn a_certificate_that_is_not_accepted_is_a_bad_gateway_and_nothing_arrives() {
     let folder = TempDir::new().unwrap();
-    let (authority, other) = (Issuer::new(), Issuer::new());
+    let (authority, other) = (Authority::new("ca"), Authority::new("ca"));
     authority.write(&folder.path().join("ca.pem"));
     other.write(&folder.path().join("other.pem"));
     let config = authority.server("shop.internal", &[], false);
@@ -126,7 +126,7 @@ async fn a_certificate_that_is_not_accepted_is_a_bad_gateway_and_nothing_arrives
 
 #[tokio::test]
 async fn verification_that_is_switched_off_is_warned_about() {
-    let authority = Issuer::new();
+    let authority = Authority::new("ca");
     let server = Server::tls(authority.server("whoever", &[], false), serve).await;
     let config = Config::to_endpoints(&server.address().to_string(), "tls: { verify: false }");
     let gate = Gate::start(&config).await;
@@ -138,11 +138,11 @@ async fn verification_that_is_switched_off_is_warned_about() {
 #[tokio::test]
 async fn an_endpoint_that_asks_who_we_are_is_shown_our_certificate() {
     let folder = TempDir::new().unwrap();
-    let authority = Issuer::new();
+    let authority = Authority::new("ca");
     authority.write(&folder.path().join("ca.pem"));
-    let (cert, key) = authority.issue("headgate");
-    std::fs::write(folder.path().join("me.pem"), cert).unwrap();
-    std::fs::write(folder.path().join("me.key"), key).unwrap();
+    authority
+        .issue(&["headgate"], 2040)
+        .write(folder.path(), "me");
     let config = authority.server("127.0.0.1", &[], true);
     let server = Server::tls(config, |conn: Conn| {
         assert!(conn.tls.as_ref().is_some_and(|tls| tls.certified));
@@ -172,7 +172,7 @@ async fn an_endpoint_that_asks_who_we_are_is_shown_our_certificate() {
 #[tokio::test]
 async fn plaintext_where_tls_is_expected_is_a_bad_gateway_and_no_request_is_seen() {
     let folder = TempDir::new().unwrap();
-    Issuer::new().write(&folder.path().join("ca.pem"));
+    Authority::new("ca").write(&folder.path().join("ca.pem"));
     let sent = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&sent);
     let server = Server::start(move |mut conn: Conn| {
@@ -199,7 +199,7 @@ async fn plaintext_where_tls_is_expected_is_a_bad_gateway_and_no_request_is_seen
 #[tokio::test]
 async fn health_checks_go_over_tls_too() {
     let folder = TempDir::new().unwrap();
-    let authority = Issuer::new();
+    let authority = Authority::new("ca");
     authority.write(&folder.path().join("ca.pem"));
     let server = Server::tls(authority.server("127.0.0.1", &["http/1.1"], false), serve).await;
     let check = "health_check: { interval: 100ms, unhealthy_threshold: 1, healthy_threshold: 1 }";
@@ -227,7 +227,7 @@ async fn health_checks_go_over_tls_too() {
 #[tokio::test]
 async fn a_reload_with_a_file_of_no_use_changes_nothing_and_names_its_key() {
     let folder = TempDir::new().unwrap();
-    let authority = Issuer::new();
+    let authority = Authority::new("ca");
     authority.write(&folder.path().join("ca.pem"));
     let server = Server::tls(authority.server("127.0.0.1", &[], false), serve).await;
     let config = Config::to_endpoints(&server.address().to_string(), "tls: { ca: ca.pem }");
@@ -236,10 +236,15 @@ async fn a_reload_with_a_file_of_no_use_changes_nothing_and_names_its_key() {
     std::fs::write(gate.file("ca.pem"), "no certificate").unwrap();
     let refused = gate.reload().await.expect(422);
 
-    assert!(
-        refused.text().contains("upstream shop: `tls.ca`"),
-        "{}",
-        refused.text()
-    );
+    // The place of the key in the file, and the line itself.
+    for part in [
+        "error: upstream shop: `tls.ca`: cannot use",
+        "gate.yaml:7:",
+        "tls: { ca: ca.pem }",
+        "^^^^^^",
+    ] {
+        let text = refused.text().replace("\\n", "\n");
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
     gate.get("/p").await.expect(200);
 }

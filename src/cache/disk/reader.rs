@@ -5,8 +5,8 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -131,6 +131,7 @@ fn entry(shared: &Shared, cache: &Cache, name: Name, key: &[u8]) -> Result<Entry
         generation: Generations::at(born, cache.hasher.hash_one(Some(url))),
         vary: meta.vary,
         tags,
+        lines: OnceLock::new(),
         _reservation: room,
     })
 }

@@ -7,7 +7,7 @@ use super::fields::{Fault, Unique};
 use crate::config::defaults;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{BodyLimit, Forwarding, Limits, Network, PathRules};
+use crate::config::model::{BodyLimit, Forwarding, Limits, Network, PathRules, Peers};
 use crate::config::raw;
 use crate::config::units::ByteSize;
 
@@ -39,19 +39,22 @@ impl Cx<'_> {
         self.size(at, key, typed, &bounds).map(BodyLimit)
     }
 
-    pub(super) fn networks(self, raw: raw::List<String>, at: At<'_>) -> Vec<Network> {
+    pub(super) fn trusted_proxies(self, raw: raw::List<String>, at: At<'_>) -> Peers {
         let mut unique = Unique::new();
-        let mut networks = Vec::new();
+        let mut peers = Peers::default();
         for (index, item) in raw.0.unwrap_or_default().into_iter().enumerate() {
             let Some(typed) = item.0 else { continue };
             let at = at.item(index);
-            let Some(network) = self.settle(at, network(&typed)) else {
+            if typed == "unix" {
+                peers.unix = true;
+            } else if let Some(network) = self.settle(at, network(&typed)) {
+                peers.networks.push(network);
+            } else {
                 continue;
-            };
+            }
             unique.check(self, at.span(), "the network", typed);
-            networks.push(network);
         }
-        networks
+        peers
     }
 
     pub(super) fn forwarding(self, typed: &raw::Text, at: At<'_>) -> Forwarding {
@@ -90,7 +93,7 @@ impl Cx<'_> {
     }
 }
 
-/// `10.0.0.0/8`, `2001:db8::/32` or an address alone.
+/// `10.0.0.0/8`, `2001:db8::/32` or an address alone; `unix` is the callers' affair.
 pub(super) fn network(typed: &str) -> Result<Network, Fault> {
     const HINT: &str = "write an address, or a network such as `10.0.0.0/8` or `2001:db8::/32`";
     let shown = quotable(typed);

@@ -16,7 +16,8 @@ use super::templates;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{
-    FieldEdits, PathPattern, PathPiece, Redirect, Respond, Rewrite, Segment, Template, ToHttps,
+    FieldEdits, PathPattern, PathPiece, Piece, Redirect, Respond, Rewrite, Segment, Template,
+    ToHttps, Variable,
 };
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::suggest::closest;
@@ -41,7 +42,10 @@ const MAX_HSTS: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Whose fields are edited.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heads {
-    Requests,
+    Requests {
+        /// Whether what they are answered with is for others too.
+        shared: bool,
+    },
     Answers,
 }
 
@@ -149,11 +153,43 @@ impl Cx<'_> {
                 self.error(span, "an answer has no `Host`", "remove it");
             }
             let Some(value) = value.0 else { continue };
-            if let Some(template) = self.settle(at.field(&typed), templates::field_value(&value)) {
+            let at = at.field(&typed);
+            if let Some(template) = self.settle(at, templates::field_value(&value)) {
+                if heads == (Heads::Requests { shared: true }) {
+                    self.is_for_all(at, &template);
+                }
                 edits.push((name, template));
             }
         }
         edits
+    }
+
+    /// An answer that is kept must not hang on what the cache's key does not know. (The other variables
+    /// are parts of the key.)
+    fn is_for_all(self, at: At<'_>, template: &Template) {
+        let Template::Made(pieces) = template else {
+            return;
+        };
+        for piece in pieces {
+            let (message, field) = match piece {
+                Piece::Variable(Variable::ClientIp) => (
+                    "`{client_ip}` differs from client to client, and this route caches for all",
+                    "`X-Forwarded-For`",
+                ),
+                Piece::Variable(Variable::RequestId) => (
+                    "`{request_id}` differs from request to request, and this route caches for all",
+                    "`X-Request-Id`",
+                ),
+                Piece::Variable(
+                    Variable::Host | Variable::Path | Variable::Query | Variable::Scheme,
+                )
+                | Piece::Text(_) => continue,
+            };
+            let hint = format!(
+                "remove it, endpoints get {field} anyway; or remove `cache` from the route"
+            );
+            self.error(at.span(), message, hint);
+        }
     }
 
     fn may_edit(self, span: crate::config::report::Span, name: &HeaderName) {

@@ -26,6 +26,7 @@ impl Cx<'_> {
         if let Err(error) = open(&path) {
             self.unreadable(at, typed, &error);
         }
+        self.report.names_file(at.span(), path.clone());
         path
     }
 

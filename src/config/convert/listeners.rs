@@ -8,7 +8,7 @@ use super::edge::network;
 use super::fields::Fault;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{ConnectionLimits, ListenAddress, ProxySenders};
+use crate::config::model::{ConnectionLimits, ListenAddress, Peers};
 use crate::config::report::Problem;
 use crate::config::{defaults, raw};
 
@@ -86,9 +86,9 @@ impl Cx<'_> {
         raw: raw::Lenient<raw::ProxyProtocol>,
         at: At<'_>,
         address: Option<&ListenAddress>,
-    ) -> ProxySenders {
+    ) -> Peers {
         const HINT: &str = "add `from: [10.0.0.0/8]`, the networks of the proxies that send it";
-        let mut senders = ProxySenders::default();
+        let mut senders = Peers::default();
         let Some(raw::ProxyProtocol { from }) = raw.0 else {
             return senders;
         };

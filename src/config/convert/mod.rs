@@ -9,6 +9,7 @@ mod acme;
 mod caching;
 mod content;
 mod cors;
+mod doors;
 mod edge;
 mod edits;
 mod fields;
@@ -90,7 +91,7 @@ pub(crate) fn convert(
         access_log: cx.access_log(access_log.0.unwrap_or_default(), at.field("access_log")),
         cache: cx.cache_store(cache.0.unwrap_or_default(), at.field("cache")),
         limits: cx.limits(limits.0.unwrap_or_default(), at.field("limits")),
-        trusted_proxies: cx.networks(trusted_proxies, at.field("trusted_proxies")),
+        trusted_proxies: cx.trusted_proxies(trusted_proxies, at.field("trusted_proxies")),
         forwarded: cx.forwarding(&forwarded, at),
         paths: cx.path_rules(paths.0.unwrap_or_default(), at.field("paths")),
         keep_underscores: cx.keep_underscores(&underscore_headers, at),
@@ -102,5 +103,8 @@ pub(crate) fn convert(
     };
     upstream_names.warn_unused(cx, at.field("upstreams"));
     map_names.warn_unused(cx, at.field("shard_maps"));
+    if !report.has_errors() {
+        cx.warn_of_open_doors(&config, at.field("listeners"));
+    }
     config
 }

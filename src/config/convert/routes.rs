@@ -107,12 +107,15 @@ impl Cx<'_> {
         let edits = |raw: Lenient<raw::HeaderEdits>, heads, key| {
             raw.0.map(|raw| self.field_edits(raw, heads, at.field(key)))
         };
+        let requests = Heads::Requests {
+            shared: cache.0.is_some(),
+        };
         let edge = RouteEdge {
             to_https,
             rewrite: rewrite
                 .0
                 .and_then(|raw| self.rewrite(raw, &matches.path, at.field("rewrite"))),
-            request_headers: edits(request_headers, Heads::Requests, "request_headers"),
+            request_headers: edits(request_headers, requests, "request_headers"),
             response_headers: edits(response_headers, Heads::Answers, "response_headers"),
             hsts: hsts.0.and_then(|raw| self.hsts(&raw, at.field("hsts"))),
             cors: cors.0.map(|raw| self.cors(raw, at.field("cors"))),

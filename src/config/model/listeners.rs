@@ -1,4 +1,4 @@
-//! Where clients come in, whom a PROXY protocol header is believed from, and how many may be there.
+//! Where clients come in, which of their peers are believed, and how many may be there.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -40,17 +40,17 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// Whose connections begin with a PROXY protocol header. Empty: nobody's.
+/// Peers that are believed, by where they connect from. Empty: nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ProxySenders {
-    /// Peers with an address in one of these.
+pub struct Peers {
+    /// Those with an address in one of these.
     pub networks: Vec<Network>,
-    /// Every peer of a Unix socket.
+    /// All who come by a Unix socket of ours.
     pub unix: bool,
 }
 
-impl ProxySenders {
-    /// Whether a connection from `ip` (none: by a Unix socket) begins with a header.
+impl Peers {
+    /// Whether who connects from `ip` (none: by a Unix socket) is one of them.
     #[must_use]
     pub fn include(&self, ip: Option<IpAddr>) -> bool {
         match ip {

@@ -30,7 +30,7 @@ pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
 pub use http2::{Http2Limits, Protocols};
 pub use limits::HeadLimits;
-pub use listeners::{ConnectionLimits, ListenAddress, ProxySenders};
+pub use listeners::{ConnectionLimits, ListenAddress, Peers};
 pub use outbound::{
     EndpointAddress, Identity, Outbound, ProxyHeader, UpstreamProtocol, UpstreamTls,
 };
@@ -63,7 +63,7 @@ pub struct Config {
     /// Bounds on what clients send and take.
     pub limits: Limits,
     /// Proxies before this one whose word about clients counts. Default none.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Peers,
     /// In which fields proxies tell who the client is. Default `X-Forwarded-*`.
     pub forwarded: Forwarding,
     /// What is done about ambiguous paths.
@@ -102,7 +102,7 @@ pub struct Listener {
     /// What is spoken there.
     pub protocols: Protocols,
     /// Whose connections begin with a PROXY protocol header.
-    pub proxy_protocol: ProxySenders,
+    pub proxy_protocol: Peers,
     /// TLS termination, if any.
     pub tls: Option<Tls>,
 }

@@ -4,8 +4,8 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::{errors, good};
 use crate::config::model::{
-    BodyLimit, Config, Forwarding, OriginPattern, Origins, PathPiece, PathRules, Rewrite, Target,
-    Template,
+    BodyLimit, Config, Forwarding, OriginPattern, Origins, PathPiece, PathRules, Peers, Rewrite,
+    Target, Template,
 };
 use crate::config::units::ByteSize;
 
@@ -22,7 +22,7 @@ fn config(top: &str, route: &str) -> Config {
 fn the_edge_has_the_documented_defaults() {
     let config = config("", "upstream: a");
     assert_eq!(config.limits.body, BodyLimit(ByteSize(1 << 30)));
-    assert_eq!(config.trusted_proxies, []);
+    assert_eq!(config.trusted_proxies, Peers::default());
     assert_eq!(config.forwarded, Forwarding::XForwarded);
     assert_eq!(config.paths, PathRules::default());
     assert!(config.paths.merge_slashes && !config.paths.keep_semicolon);
@@ -36,11 +36,12 @@ fn the_edge_has_the_documented_defaults() {
 #[test]
 fn limits_and_rules_are_read() {
     let top = "limits: { body: 0 }\nforwarded: both\ntrace: true\nunderscore_headers: keep\n\
-               trusted_proxies: [10.0.0.0/8, \"::1\"]\n\
+               trusted_proxies: [10.0.0.0/8, unix, \"::1\"]\n\
                paths: { encoded_slash: keep, semicolon: keep, merge_slashes: false }";
     let config = config(top, "upstream: a, max_body: 10MiB, upgrades: []");
     assert_eq!(config.limits.body.bytes(), u64::MAX);
-    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(config.trusted_proxies.networks.len(), 2);
+    assert!(config.trusted_proxies.unix);
     assert_eq!(config.forwarded, Forwarding::Both);
     assert!(config.keep_underscores && config.trace);
     let rules = PathRules {
@@ -142,6 +143,10 @@ fn what_the_top_says_wrongly_is_told() {
         (
             "trusted_proxies: [\"::1\", \"::1\"]",
             "\"::1\" | the network `::1` is given twice",
+        ),
+        (
+            "trusted_proxies: [unix, unix]",
+            "unix | the network `unix` is given twice",
         ),
         (
             "forwarded: rfc",
@@ -262,6 +267,14 @@ fn what_a_route_says_wrongly_about_its_edge_is_told() {
             "upstream: a, response_headers: { set: { X-A: \"{id}\" } }",
             "\"{id}\" | there is no variable `{id}`",
         ),
+        (
+            "upstream: a, cache: {}, request_headers: { set: { X-A: \"a {client_ip}\" } }",
+            "\"a {client_ip}\" | `{client_ip}` differs from client to client, and this route caches for all",
+        ),
+        (
+            "upstream: a, cache: {}, request_headers: { add: { X-A: \"{request_id}\" } }",
+            "\"{request_id}\" | `{request_id}` differs from request to request, and this route caches for all",
+        ),
         ("upstream: a, hsts: {}", "{} | `hsts` without a `max_age`"),
         (
             "upstream: a, hsts: { max_age: 1d, preload: true }",
@@ -311,5 +324,36 @@ fn what_a_route_says_wrongly_about_its_edge_is_told() {
     ] {
         let text = format!("{UPSTREAM}routes: [{{ name: r, {route} }}]\n");
         assert_eq!(errors(&text), [error], "{route}");
+    }
+}
+
+#[test]
+fn what_differs_by_client_may_not_go_where_an_answer_is_kept() {
+    let shown = super::refused(
+        "listeners: [{ address: 127.0.0.1:0 }]
+upstreams: { a: { endpoints: [h:1] } }
+routes:
+  - name: r
+    upstream: a
+    cache: {}
+    request_headers: { set: { X-Who: \"{client_ip}\" } }
+",
+    );
+    assert_eq!(
+        shown,
+        "error: `{client_ip}` differs from client to client, and this route caches for all
+ --> gate.yaml:7:38
+  |
+7 |     request_headers: { set: { X-Who: \"{client_ip}\" } }
+  |                                      ^^^^^^^^^^^^^
+  = hint: remove it, endpoints get `X-Forwarded-For` anyway; or remove `cache` from the route"
+    );
+    // What the key has may be told, and answers are edited after the cache.
+    for route in [
+        "upstream: a, cache: {}, request_headers: { set: { X-A: \"{host}{path}{query}{scheme}\" } }",
+        "upstream: a, cache: {}, response_headers: { set: { X-A: \"{client_ip}{request_id}\" } }",
+        "upstream: a, request_headers: { set: { X-A: \"{client_ip}{request_id}\" } }",
+    ] {
+        config("", route);
     }
 }

@@ -3,6 +3,9 @@
 use super::{errors, refused};
 use crate::config::parse;
 
+/// What a config needs besides listeners.
+const REST: &str = "upstreams: { a: { endpoints: [h:1] } }\nroutes: [{ name: r, upstream: a }]\n";
+
 #[test]
 fn five_different_mistakes_give_five_messages_at_their_places() {
     let shown = refused(
@@ -911,6 +914,141 @@ fn what_cannot_be_used_to_reach_an_endpoint_is_told_at_its_key() {
             "1.1 | unknown value `1.1` for `min_version`",
         ]
     );
+}
+
+#[test]
+fn what_is_wrong_about_http2_is_told_at_its_key() {
+    for (text, error) in [
+        (
+            "limits: { http2: { streams: 0 } }",
+            "0 | `streams` must be at least 1, it is 0",
+        ),
+        (
+            "limits: { http2: { streams: 1001 } }",
+            "1001 | `streams` must be at most 1000, it is 1001",
+        ),
+        (
+            "limits: { http2: { resets: many } }",
+            "many | expected a whole number for `resets`, found the text `many`",
+        ),
+        (
+            "limits: { http2: { resets: 0 } }",
+            "0 | `resets` must be at least 1, it is 0",
+        ),
+        (
+            "limits: { http2: { stream_window: 17MiB } }",
+            "17MiB | `stream_window` must be at most 16MiB, it is 17MiB",
+        ),
+        (
+            "limits: { http2: { stream_window: 1023B } }",
+            "1023B | `stream_window` must be at least 1KiB, it is 1023B",
+        ),
+        (
+            "limits: { http2: { connection_window: 64KB } }",
+            "64KB | unknown unit `KB`",
+        ),
+        (
+            "limits: { http2: { connection_window: 32KiB } }",
+            "32KiB | `connection_window` must be at least 65535B, it is 32KiB",
+        ),
+        (
+            "limits: { http2: { max_streams: 5 } }",
+            "max_streams | unknown key `max_streams` in `http2`",
+        ),
+        (
+            "limits: { http2: 100 }",
+            "100 | expected a mapping for `http2`, found the number `100`",
+        ),
+    ] {
+        assert_eq!(errors(&format!("{text}\n{REST}")), [error], "{text}");
+    }
+}
+
+#[test]
+fn what_is_wrong_about_the_protocols_of_a_listener_is_told_at_its_item() {
+    for (protocols, message, underlined) in [
+        ("[]", "`protocols` is empty", "[]"),
+        ("[http1, h3]", "a protocol is `http1` or `h2`", "h3"),
+        ("[h2, h2]", "the protocol `h2` is given twice", "h2"),
+        (
+            "h2",
+            "expected a list for `protocols`, found the text `h2`",
+            "h2",
+        ),
+    ] {
+        let shown = refused(&format!(
+            "listeners: [{{ address: 127.0.0.1:0, protocols: {protocols} }}]\n{REST}"
+        ));
+        assert!(shown.starts_with(&format!("error: {message}\n")), "{shown}");
+        let carets = shown.lines().nth(4).unwrap_or_default();
+        assert_eq!(carets.matches('^').count(), underlined.len(), "{shown}");
+    }
+    let shown = refused(&format!(
+        "listeners:\n  - address: 127.0.0.1:0\n    protocols: [http1, h3]\n{REST}"
+    ));
+    assert_eq!(
+        shown,
+        "error: a protocol is `http1` or `h2`
+ --> gate.yaml:3:24
+  |
+3 |     protocols: [http1, h3]
+  |                        ^^
+  = hint: the choices are `http1` and `h2`; leave it out for both"
+    );
+}
+
+#[test]
+fn a_listener_that_lets_in_whom_another_turns_away_is_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["shop.pem", "staff.pem", "key", "ca", "other"] {
+        std::fs::write(folder.path().join(file), "").unwrap();
+    }
+    let warned = |others: &str, route: &str| -> Vec<String> {
+        let text = format!(
+            "listeners:\n  - {{ address: 127.0.0.1:1, tls: {{ certificates: [\
+             {{ cert: shop.pem, key: key }}, {{ cert: staff.pem, key: key, \
+             client_auth: {{ mode: require, ca: ca }} }}] }} }}\n  - {{ {others} }}\n\
+             upstreams: {{ a: {{ endpoints: [h:1] }} }}\nroutes: [{{ name: r, {route} }}]\n"
+        );
+        let loaded = match parse(&text, &folder.path().join("gate.yaml")) {
+            Ok(loaded) => loaded,
+            Err(diagnostics) => panic!("{diagnostics}"),
+        };
+        loaded.warnings.iter().map(ToString::to_string).collect()
+    };
+    let auth = |mode: &str| {
+        format!(
+            "address: 127.0.0.1:2, tls: {{ certificates: [{{ cert: shop.pem, key: key }}], \
+             client_auth: {{ mode: {mode} }} }}"
+        )
+    };
+    let plain = "address: 127.0.0.1:2";
+    let found = warned(plain, "upstream: a");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("warning: clients without a certificate get to all routes here\n"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("gate.yaml:3:16\n"), "{found:?}");
+    assert!(found[0].contains("certificates are asked for here"));
+    assert_eq!(warned(&auth("off"), "upstream: a").len(), 1);
+    assert_eq!(warned(&auth("optional, ca: ca"), "upstream: a").len(), 1);
+    // The other one is the stricter one now: for `shop.pem` the first asks for none.
+    let found = warned(&auth("require, ca: ca"), "upstream: a");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("gate.yaml:2:16\n"), "{found:?}");
+    // It sends everybody to the other one.
+    let to_https = "redirect: { https: true }, upstream: a";
+    assert_eq!(warned(plain, to_https).len(), 0);
+    assert_eq!(
+        warned(plain, "respond: { body: x }").len(),
+        1,
+        "`a` is unused"
+    );
+    assert_eq!(warned("address: 'unix:gate.sock'", "upstream: a").len(), 0);
+    let same = "address: 127.0.0.1:2, tls: { certificates: [{ cert: shop.pem, key: key }, \
+                { cert: staff.pem, key: key, client_auth: { mode: require, ca: ca } }] }";
+    assert_eq!(warned(same, "upstream: a").len(), 0);
 }
 
 #[test]

@@ -12,7 +12,6 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -20,6 +19,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
 use crate::config::model;
+use crate::net::roots;
 
 use super::der::Leaf;
 use super::watch::Files;
@@ -88,13 +88,10 @@ impl ClientAuth {
         parts.extend(lists.iter().map(|der| &**der));
         let id = PolicyId::of(&parts);
 
-        let mut roots = RootCertStore::empty();
-        for authority in authorities {
-            let added = roots.add(authority);
-            added.map_err(|error| unusable("CA certificates", &ask.ca.path, &error))?;
-        }
+        let trusted = roots::exactly(authorities)
+            .map_err(|reason| unusable("CA certificates", &ask.ca.path, &reason))?;
         let mut builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            WebPkiClientVerifier::builder_with_provider(Arc::new(trusted), Arc::clone(provider))
                 .with_crls(lists)
                 .only_check_end_entity_revocation();
         if !ask.required {
@@ -125,12 +122,7 @@ fn authorities(path: &Path, files: &Files) -> Result<Vec<CertificateDer<'static>
     let bytes = files
         .get(path)
         .map_err(|reason| unusable(WHAT, path, &reason))?;
-    let mut all = CertificateDer::pem_slice_iter(bytes)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable(WHAT, path, &error))?;
-    if all.is_empty() {
-        return Err(unusable(WHAT, path, &"it holds none"));
-    }
+    let mut all = roots::certificates(bytes).map_err(|reason| unusable(WHAT, path, &reason))?;
     all.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
     Ok(all)
 }

@@ -25,7 +25,7 @@ mod server;
 mod tickets;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -109,6 +109,17 @@ pub enum TlsError {
     /// The cryptography library failed; there is no more to be known.
     #[error("the cryptography library failed")]
     Crypto,
+}
+
+impl TlsError {
+    /// The file that is to blame, if it is one: of a pair, the key.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } | Self::Pair { key: path, .. } => Some(path),
+            Self::Policies { .. } | Self::Setup(_) | Self::Crypto => None,
+        }
+    }
 }
 
 /// Wall time as the TLS library wants it; the epoch for a clock set before it.

@@ -13,6 +13,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use crate::net::roots;
+
 use super::der::Leaf;
 use super::{TlsError, ocsp, system};
 
@@ -50,11 +52,10 @@ impl Pair {
             path: path.to_owned(),
             reason,
         };
-        let chain = CertificateDer::pem_slice_iter(cert)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| file("certificates", cert_path, error.to_string()))?;
+        let unusable = |reason| file("certificates", cert_path, reason);
+        let chain = roots::certificates(cert).map_err(unusable)?;
         let Some(leaf) = chain.first() else {
-            return Err(file("certificates", cert_path, "it holds none".to_owned()));
+            return Err(unusable("it holds no certificate".to_owned()));
         };
         let private = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| file("a private key", key_path, error.to_string()))?;

@@ -53,7 +53,11 @@ impl Body for Following {
             io.tunnel = Tunnel::Awaited(cx.waker().clone());
             return Poll::Pending;
         }
-        io.poll_body(cx)
+        let polled = io.poll_body(cx);
+        if self.tunnel && polled.is_pending() {
+            self.conn.tunnel_reader.replace(Some(cx.waker().clone()));
+        }
+        polled
     }
 
     /// A tunnel that is not open has nothing to read, and never may have.

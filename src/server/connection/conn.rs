@@ -7,11 +7,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
+use tokio::io::ReadBuf;
 
 use crate::body::BodyFault;
 use crate::http1::{Decoded, Decoder, Framing};
@@ -36,6 +38,8 @@ pub(super) struct Conn {
     pub(super) body_gone: Cell<bool>,
     /// Who waits for that: the body may be read by another task, whose end would wake nobody here.
     pub(super) awaits_gone: RefCell<Option<Waker>>,
+    /// Who waits for bytes of a tunnel's client, if that is not the connection's task.
+    pub(super) tunnel_reader: RefCell<Option<Waker>>,
 }
 
 /// What is read and written.
@@ -94,6 +98,7 @@ impl Conn {
             serial: Cell::new(0),
             body_gone: Cell::new(false),
             awaits_gone: RefCell::default(),
+            tunnel_reader: RefCell::default(),
         })
     }
 
@@ -111,6 +116,14 @@ impl Conn {
         self.body_gone.set(false);
         self.io.borrow_mut().tunnel = Tunnel::Closed;
         self.watch.exchange_ends();
+    }
+
+    /// The tunnel is over: whoever still reads what the client sends reads no more, and lets go.
+    pub(super) fn end_tunnel(&self) {
+        self.serial.set(self.serial.get() + 1);
+        if let Some(waker) = self.tunnel_reader.take() {
+            waker.wake();
+        }
     }
 
     /// Why the connection fails.
@@ -157,16 +170,14 @@ impl Io {
             return Poll::Pending;
         }
         if !self.eof && self.read.is_empty() {
-            let mut space = [0; AHEAD];
+            let mut space = [MaybeUninit::uninit(); AHEAD];
+            let mut space = ReadBuf::uninit(&mut space);
             match self.guard.poll_read(cx, &mut space) {
                 Poll::Ready(Ok(0)) => {
                     self.eof = true;
                     self.watch.client_half_closed();
                 }
-                Poll::Ready(Ok(count)) => {
-                    let come = space.get(..count).unwrap_or_default();
-                    self.read.extend_from_slice(come);
-                }
+                Poll::Ready(Ok(_)) => self.read.extend_from_slice(space.filled()),
                 Poll::Ready(Err(_)) => {
                     return Poll::Ready(self.watch.ended().unwrap_or(CloseReason::Client));
                 }
@@ -227,7 +238,11 @@ impl Io {
         if self.read.capacity() - self.read.len() < LEAST_ROOM {
             self.read.reserve(room);
         }
-        self.guard.poll_fill(cx, &mut self.read)
+        match self.tunnel {
+            // The deadlines are the connection's task's, and another one may read here.
+            Tunnel::Open => self.guard.poll_fill_unwatched(cx, &mut self.read),
+            Tunnel::Closed | Tunnel::Awaited(_) => self.guard.poll_fill(cx, &mut self.read),
+        }
     }
 
     fn broken(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {

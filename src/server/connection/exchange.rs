@@ -20,7 +20,7 @@ use http_body::Body;
 use crate::body::{BodyFault, Inbound};
 use crate::http1::{self, Encoder, Expect, Fields, Framing, RequestHead};
 use crate::metrics::CloseReason;
-use crate::wire::{Early, Fault, Handler};
+use crate::wire::{Early, Fault, Handler, announces, sift_trailers};
 
 use super::Shared;
 use super::body::Following;
@@ -164,14 +164,19 @@ impl<H: Handler> Shared<H> {
         let Some(plan) = self.plan(conn, asked, &mut parts, &body) else {
             return After::Cut(CloseReason::Internal);
         };
-        self.write_head(stretch, asked, &plan, &parts);
+        self.write_head(stretch, asked, &plan, &parts, &body);
         let has_body = !plan.described && plan.framing != Framing::None && !body.is_end_stream();
         let mut sending = Sending {
             is_over: !has_body && !plan.tunnel,
             body,
             encoder: Encoder::new(plan.framing),
             fresh: true,
-            trailers: asked.trailers,
+            announced: if asked.trailers {
+                let announced = parts.headers.get_all(header::TRAILER);
+                announced.iter().cloned().collect()
+            } else {
+                Vec::new()
+            },
         };
         if sending.is_over && sending.finish(conn, None).is_err() {
             return After::Cut(CloseReason::Internal);
@@ -184,11 +189,14 @@ impl<H: Handler> Shared<H> {
                 // The end of the connection must not pass for the end of the body.
                 conn.io.borrow_mut().guard.stream().abort();
             }
+            if plan.tunnel {
+                conn.end_tunnel();
+            }
             return After::Cut(reason);
         }
         if plan.tunnel {
             finish_tunnel(conn, sending.body).await;
-            return After::Cut(CloseReason::Complete);
+            return After::closing(CloseReason::Complete, true, false);
         }
         drop(sending);
         self.settle(conn, &plan).await
@@ -251,7 +259,14 @@ impl<H: Handler> Shared<H> {
         })
     }
 
-    fn write_head(&self, stretch: &Stretch<'_>, asked: &Asked, plan: &Plan, parts: &Parts) {
+    fn write_head(
+        &self,
+        stretch: &Stretch<'_>,
+        asked: &Asked,
+        plan: &Plan,
+        parts: &Parts,
+        body: &H::Body,
+    ) {
         let mut io = stretch.conn.io.borrow_mut();
         io.expects = false;
         let out = &mut io.out.front;
@@ -268,16 +283,13 @@ impl<H: Handler> Shared<H> {
             framing: plan.framing,
             connection,
         };
-        self.with_date(|date| {
-            http1::encode_answer(
-                out,
-                asked.version,
-                parts.status,
-                fields,
-                plan.described,
-                Some(date),
-            );
-        });
+        http1::begin_answer(out, asked.version, parts.status);
+        if H::write_fields(body, out) {
+            http1::end_answer(out, fields, plan.described, None);
+        } else {
+            let date = self.dates.at_tick(self.deadlines.now());
+            http1::end_answer(out, fields, plan.described, Some(date.as_bytes()));
+        }
     }
 
     /// An answer is sent; what is left of the request's body decides how the connection goes on.
@@ -320,8 +332,8 @@ struct Sending<B> {
     is_over: bool,
     /// Nothing was written yet: the head waits for the first piece of the body.
     fresh: bool,
-    /// The client takes trailers.
-    trailers: bool,
+    /// `Trailer` of the answer, if the client takes trailers: others are not sent.
+    announced: Vec<HeaderValue>,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
@@ -356,8 +368,9 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => self.piece(conn, data)?,
                     Err(frame) => {
-                        let trailers = frame.into_trailers().ok().filter(|_| self.trailers);
-                        self.finish(conn, trailers.as_ref())?;
+                        let mut trailers = frame.into_trailers().unwrap_or_default();
+                        sift_trailers(&mut trailers, |name| announces(&self.announced, name));
+                        self.finish(conn, Some(&trailers))?;
                     }
                 },
                 Poll::Ready(None) => self.finish(conn, None)?,

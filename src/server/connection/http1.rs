@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Buf as _;
 
+use tokio::io::ReadBuf;
+
 use crate::http1::{Expect, Limits, RequestHead, RequestParser};
 use crate::metrics::CloseReason;
 use crate::net::stream::Stream;
@@ -183,8 +185,9 @@ impl<H: Handler> Shared<H> {
                 continue;
             }
             let mut scratch = self.scratch.borrow_mut();
-            let count = ready!(io.guard.poll_read(cx, &mut scratch))?;
-            let come = scratch.get(..count).unwrap_or_default();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let _count = ready!(io.guard.poll_read(cx, &mut buffer))?;
+            let come = buffer.filled();
             io.eof = come.is_empty();
             match parser.parse(come, limits) {
                 Ok(Some((head, length))) => {

@@ -85,6 +85,5 @@ pub(super) async fn finish_tunnel<B: Body<Data = Bytes> + Unpin>(conn: &Conn, mu
         conn.watch.poll_closing(cx)
     })
     .await;
-    // Whoever still reads the client's half reads no more.
-    conn.serial.set(conn.serial.get() + 1);
+    conn.end_tunnel();
 }

@@ -22,9 +22,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-use crate::clock;
 use crate::config::model::Protocols;
-use crate::http1::Date;
 use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::net::socket::{Batch, Socket};
@@ -32,6 +30,7 @@ use crate::net::stream::Stream;
 use crate::net::tls;
 use crate::wire::{Handler, Peer};
 
+use super::dates::Dates;
 use super::drain::Drain;
 use super::guard::{Limits, Watch};
 use super::handshake::handshake;
@@ -57,12 +56,10 @@ pub struct Shared<H> {
     pub limits: Cell<Limits>,
     /// What new connections of HTTP/2 may do; replaced by a reload.
     pub http2: Cell<http2::Settings>,
-    /// `Date` over HTTP/2.
-    pub dates: Rc<http2::Dates>,
+    /// What answers say of the time.
+    pub dates: Rc<Dates>,
     /// Heads are read into it, so that an idle connection has no buffer; never kept across an await.
     scratch: RefCell<Box<[u8]>>,
-    /// The tick of the worker's clock that `date` is of, and the date.
-    date: RefCell<(Option<u64>, Date)>,
 }
 
 impl<H: Handler> Shared<H> {
@@ -84,7 +81,6 @@ impl<H: Handler> Shared<H> {
             http2: Cell::default(),
             dates: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
-            date: RefCell::default(),
         })
     }
 
@@ -98,6 +94,10 @@ impl<H: Handler> Shared<H> {
         cells: &WorkerCells,
     ) {
         let held = self.drain.hold();
+        let mut ending = Ending {
+            reason: CloseReason::Internal,
+            cells,
+        };
         let watch = Watch::new(self.limits.get(), &self.deadlines);
         let stream = match tls {
             None => Stream::Plain(socket),
@@ -112,7 +112,7 @@ impl<H: Handler> Shared<H> {
                     if let Some(words) = ended.words {
                         tracing::info!(client = %peer.address, %reason, "TLS handshake failed: {words}");
                     }
-                    cells.closed(reason);
+                    ending.reason = reason;
                     return;
                 }
             },
@@ -128,8 +128,8 @@ impl<H: Handler> Shared<H> {
         {
             tracing::info!(%client, %reason, "client connection closed");
         }
-        cells.closed(reason);
-        drop(held);
+        ending.reason = reason;
+        drop((ending, held));
     }
 
     /// Finds out which version the client speaks, and speaks it until the connection ends.
@@ -172,17 +172,17 @@ impl<H: Handler> Shared<H> {
         }
         self.http1(stream, &unread, &peer, watch).await
     }
+}
 
-    /// Calls `write` with the date of the worker's clock.
-    fn with_date<T>(&self, write: impl FnOnce(&[u8]) -> T) -> T {
-        let (tick, date) = &mut *self.date.borrow_mut();
-        let now = self.deadlines.now();
-        let text = if tick.replace(now) == Some(now) {
-            date.last()
-        } else {
-            date.at(clock::since_epoch(clock::wall()))
-        };
-        write(text)
+/// Counts the end of a connection, also when a panic is what ends it.
+struct Ending<'a> {
+    reason: CloseReason,
+    cells: &'a WorkerCells,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.cells.closed(self.reason);
     }
 }
 

@@ -27,6 +27,8 @@ use crate::wire::{Early, Fault};
 struct Echo {
     /// What requests left behind.
     kept: RefCell<Vec<Kept>>,
+    /// Who reads a tunnel in another task, and what it was told in the end.
+    reading: RefCell<Option<JoinHandle<Option<BodyFault>>>>,
 }
 
 type Kept = (Inbound, Option<Rc<dyn Early>>);
@@ -93,6 +95,7 @@ impl Handler for Echo {
         let body = request.into_body();
         async move {
             let mut status = 200;
+            let announces = path == "/trailers";
             let reply = match path.as_str() {
                 "/back" => Reply::Back(body),
                 "/tunnel" => {
@@ -111,7 +114,9 @@ impl Handler for Echo {
                     this.kept.borrow_mut().push((body, early));
                     Reply::Text(Full::from(path))
                 }
-                "/trailers" => Reply::Trailers(Some(Bytes::from_static(b"data")), Some(hint())),
+                "/trailers" | "/unannounced" => {
+                    Reply::Trailers(Some(Bytes::from_static(b"data")), Some(hint()))
+                }
                 "/read" => {
                     let mut body = body;
                     let mut all = Vec::new();
@@ -121,10 +126,26 @@ impl Handler for Echo {
                     Reply::Text(Full::from(all))
                 }
                 "/never" => std::future::pending().await,
+                "/panic" => panic!("as it was told to"),
+                "/parted" => {
+                    status = 101;
+                    // Nothing goes to the client, and what it sends goes to somebody else.
+                    let mut body = body;
+                    let reading = tokio::task::spawn_local(async move {
+                        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+                        next.and_then(Result::err)
+                    });
+                    this.reading.replace(Some(reading));
+                    Reply::Trailers(None, None)
+                }
                 _ => Reply::Text(Full::from(path)),
             };
             let mut response = Response::new(reply);
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            if announces {
+                let announced = HeaderValue::from_static("x-else, Link");
+                response.headers_mut().insert("trailer", announced);
+            }
             response
         }
     }
@@ -190,20 +211,38 @@ impl Bench {
         }
     }
 
-    /// One more connection, served by nobody yet.
-    async fn connection(&self) -> (Rc<Conn>, Rc<Peer>, TcpStream) {
+    /// One more connection that is served.
+    async fn another(&self) -> TcpStream {
+        let (stream, peer, client) = self.accepted().await;
+        let (serving, counters) = (Rc::clone(&self.shared), Arc::clone(&self.metrics));
+        tokio::task::spawn_local(async move {
+            let cells = counters.worker(0);
+            serving
+                .serve(stream, None, Protocols::default(), peer, cells)
+                .await;
+        });
+        client
+    }
+
+    async fn accepted(&self) -> (Socket, Peer, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let local = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
         let (stream, address) = accepted.unwrap();
-        let watch = Watch::new(LIMITS, &self.shared.deadlines);
-        let peer = Rc::new(Peer::new(address, Some(local), false, 1));
-        let stream = Stream::Plain(Socket::new(stream, &self.shared.batch));
+        let peer = Peer::new(address, Some(local), false, 1);
         (
-            Conn::new(Guard::new(stream, &watch), &watch),
+            Socket::new(stream, &self.shared.batch),
             peer,
             client.unwrap(),
         )
+    }
+
+    /// One more connection, served by nobody yet.
+    async fn connection(&self) -> (Rc<Conn>, Rc<Peer>, TcpStream) {
+        let (stream, peer, client) = self.accepted().await;
+        let watch = Watch::new(LIMITS, &self.shared.deadlines);
+        let guard = Guard::new(Stream::Plain(stream), &watch);
+        (Conn::new(guard, &watch), Rc::new(peer), client)
     }
 
     async fn send(&mut self, text: &str) {
@@ -437,7 +476,7 @@ fn a_body_is_asked_for_when_it_is_read_and_not_before() {
 }
 
 #[test]
-fn trailers_go_to_those_who_take_them() {
+fn trailers_that_were_announced_go_to_those_who_take_them() {
     run(|| async {
         let mut bench = Bench::new().await;
         bench
@@ -446,6 +485,10 @@ fn trailers_go_to_those_who_take_them() {
         bench
             .read_until("4\r\ndata\r\n0\r\nlink: </a>\r\n\r\n")
             .await;
+        bench
+            .send("GET /unannounced HTTP/1.1\r\nte: trailers\r\n\r\n")
+            .await;
+        bench.read_until("4\r\ndata\r\n0\r\n\r\n").await;
         bench.send("GET /trailers HTTP/1.1\r\n\r\n").await;
         bench.read_until("4\r\ndata\r\n0\r\n\r\n").await;
         bench
@@ -479,6 +522,48 @@ fn a_tunnel_is_raw_both_ways_until_both_ends_are_closed() {
         bench.read_until("GET / HTTP/1.1\r\n\r\n").await;
         assert_eq!(whole(&mut bench, "last").await, "last");
         (&mut bench.served).await.unwrap();
+    });
+}
+
+#[test]
+fn a_silent_client_of_a_tunnel_whose_other_end_is_over_is_closed_whoever_reads_it() {
+    run(|| async {
+        let mut bench = Bench::new().await;
+        let head = "GET /parted HTTP/1.1\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
+        bench.send(head).await;
+        bench.read_until("\r\n\r\n").await;
+        assert_eq!(bench.client.read(&mut [0; 8]).await.unwrap(), 0);
+        bench.pass(Duration::from_secs(4)).await;
+        assert!(!bench.served.is_finished(), "it may still speak");
+        bench.pass(Duration::from_secs(2)).await;
+        (&mut bench.served).await.unwrap();
+        let reading = bench.shared.handler.reading.take().unwrap();
+        assert_eq!(reading.await.unwrap(), Some(BodyFault::Incomplete));
+        // Nobody holds the socket any more, so the kernel tells who writes to it.
+        while bench.client.write_all(b"x").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn a_panic_costs_its_connection_which_is_counted_and_no_other() {
+    run(|| async {
+        let mut bench = Bench::new().await;
+        bench.send("GET /panic HTTP/1.1\r\n\r\n").await;
+        assert_eq!(bench.client.read(&mut [0; 8]).await.unwrap_or(0), 0);
+        assert!((&mut bench.served).await.unwrap_err().is_panic());
+        assert!(bench.ended(CloseReason::Internal));
+        // Nothing is left of it, and the worker serves on.
+        bench.shared.drain.empty().await;
+        let mut other = bench.another().await;
+        other
+            .write_all(b"GET /next HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
+        let mut piece = [0; 1024];
+        let count = other.read(&mut piece).await.unwrap();
+        assert!(piece[..count].starts_with(b"HTTP/1.1 200"));
     });
 }
 

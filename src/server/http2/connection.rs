@@ -18,11 +18,11 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use http::header::HeaderValue;
 
-use crate::clock;
 use crate::http2::frames::{self, Code, Ending};
 use crate::metrics::{CloseReason, Http2Flood, WorkerCells};
 use crate::net::deadline::{Deadlines, Timer};
 use crate::net::stream::Stream;
+use crate::server::dates::Dates;
 use crate::server::drain::Drain;
 use crate::server::guard;
 use crate::wire::{Handler, Peer};
@@ -30,7 +30,7 @@ use crate::wire::{Handler, Peer};
 use super::exchange;
 use super::lane::{Io, Lane, Late};
 use super::request::{self, LastHost};
-use super::{Dates, Service, Settings};
+use super::{Service, Settings};
 
 /// How long a client has to acknowledge a GOAWAY, or to take the last one.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(super) struct Common<H> {
 impl<H> Common<H> {
     /// Now, as a field value.
     pub(super) fn date(&self) -> HeaderValue {
-        self.dates.at(clock::wall())
+        self.dates.at_tick(self.deadlines.now()).clone()
     }
 
     pub(super) fn stalled(&self) {

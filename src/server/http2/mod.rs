@@ -12,20 +12,18 @@ mod exchange;
 mod lane;
 mod request;
 
-use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HeaderValue;
 
-use crate::clock;
 use crate::http2::frames::{EXCESS, PREFACE};
 use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::net::stream::Stream;
 use crate::wire::{Handler, Peer};
 
+use super::dates::Dates;
 use super::drain::Drain;
 use super::guard::Limits;
 
@@ -115,28 +113,6 @@ pub fn opening(bytes: &[u8]) -> Opening {
     }
 }
 
-/// What the connections of a worker share.
-#[derive(Debug, Default)]
-pub struct Dates(RefCell<Option<(u64, HeaderValue)>>);
-
-impl Dates {
-    /// `now` as the value of `Date`, made once a second.
-    fn at(&self, now: SystemTime) -> HeaderValue {
-        let seconds = clock::since_epoch(now).as_secs();
-        let mut last = self.0.borrow_mut();
-        match &*last {
-            Some((at, value)) if *at == seconds => value.clone(),
-            _ => {
-                let text = httpdate::fmt_http_date(now);
-                let value = HeaderValue::from_maybe_shared(Bytes::from(text))
-                    .unwrap_or_else(|_impossible| HeaderValue::from_static(""));
-                *last = Some((seconds, value.clone()));
-                value
-            }
-        }
-    }
-}
-
 /// What one connection is served with.
 #[derive(Debug)]
 pub struct Service<'a, H> {
@@ -183,16 +159,5 @@ mod tests {
         for other in [&b"GET / HTTP/1.1"[..], b"PRI * HTTP/1.1", b"P0ST"] {
             assert_eq!(opening(other), Opening::Other);
         }
-    }
-
-    #[test]
-    fn a_date_is_made_once_a_second() {
-        let dates = Dates::default();
-        let first = dates.at(SystemTime::UNIX_EPOCH);
-        assert_eq!(first, "Thu, 01 Jan 1970 00:00:00 GMT");
-        let same = dates.at(SystemTime::UNIX_EPOCH + Duration::from_millis(999));
-        assert_eq!(same.as_bytes().as_ptr(), first.as_bytes().as_ptr());
-        let next = dates.at(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
-        assert_eq!(next, "Thu, 01 Jan 1970 00:00:01 GMT");
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! h2 hands over what is HTTP/2; whether it is a request is judged here (RFC 9113 section 8.3), and what
 //! is none goes to `wire::Handler::refuse`. Afterwards nothing says which version it came by but
-//! `version`: the target is in origin form, the authority is in `Host`, cookies are whole, and an
-//! extended CONNECT is a `GET` that offers a tunnel. Invariant: no field value here can end a line of
-//! HTTP/1.1, and none says how a message is framed but one `Content-Length` that is true.
+//! `version`: the target is in origin form (in absolute form with a scheme that is not the
+//! connection's), the authority is in `Host`, cookies are whole, and an extended CONNECT is a `GET` that
+//! offers a tunnel. Invariant: no field value here can end a line of HTTP/1.1, and none says how a message
+//! is framed but one `Content-Length` that is true.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -60,18 +61,16 @@ pub(super) fn canonical(
 ) -> Result<Option<Box<str>>, Fault> {
     measure(head, bounds)?;
     values(&head.headers)?;
-    if let Some(named) = head.uri.scheme_str()
-        && !named.eq_ignore_ascii_case(scheme)
-    {
-        return Err(Fault::Malformed(":scheme is not that of the connection"));
-    }
+    // Another one than the connection's is for the road to judge, which knows who may say so.
+    let is_own = |named: &str| named.eq_ignore_ascii_case(scheme);
+    let keep_scheme = head.uri.scheme_str().is_some_and(|named| !is_own(named));
     host(head, last)?;
     let tunnel = head.extensions.remove::<Protocol>();
     if head.method == Method::CONNECT && tunnel.is_none() {
         // The road refuses it by its method.
         return Ok(None);
     }
-    target(head)?;
+    target(head, keep_scheme)?;
     fields::join_cookies(&mut head.headers);
     head.version = Version::HTTP_2;
     Ok(tunnel.map(|protocol| {
@@ -140,14 +139,14 @@ fn host(head: &mut Parts, last: &LastHost) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Origin form, or `*` for OPTIONS (RFC 9113 section 8.3.1).
-fn target(head: &mut Parts) -> Result<(), Fault> {
+/// Origin form, unless the scheme is to be kept, or `*` for OPTIONS (RFC 9113 section 8.3.1).
+fn target(head: &mut Parts, keep_scheme: bool) -> Result<(), Fault> {
     let path = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
     let fits = path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS);
     if !fits {
         return Err(Fault::Malformed(":path is not a path"));
     }
-    if head.uri.authority().is_some() {
+    if head.uri.authority().is_some() && !keep_scheme {
         let parts = std::mem::take(&mut head.uri).into_parts();
         head.uri = parts.path_and_query.map(Uri::from).unwrap_or_default();
     }
@@ -188,6 +187,8 @@ mod tests {
         assert_eq!((head.version, tunnel), (Version::HTTP_2, None));
         let (head, _) = check("GET", "/a", &[("host", "shop.test")]).unwrap();
         assert_eq!(head.headers[HOST], "shop.test");
+        let (head, _) = check("GET", "http://shop.test/a", &[]).unwrap();
+        assert_eq!(head.uri, "http://shop.test/a", "the scheme is another one");
         let (head, _) = check("OPTIONS", "*", &[("host", "shop.test")]).unwrap();
         assert_eq!(head.uri, "*");
     }
@@ -214,10 +215,6 @@ mod tests {
             let refused = check("GET", "https://shop.test/", fields);
             assert!(matches!(refused, Err(Fault::Malformed(_))), "{fields:?}");
         }
-        assert!(
-            check("GET", "http://shop.test/", &[]).is_err(),
-            "another scheme"
-        );
         assert!(check("GET", "*", &[]).is_err());
     }
 

@@ -6,7 +6,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,10 +15,10 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::balancer::EndpointId;
 use crate::http1::{Decoded, Decoder};
-use crate::metrics;
 
 use super::super::exchange::AnswerError;
 use super::super::pool::{Keep, Link, Pools, Target};
+use super::super::tunnels::Life;
 use super::poll_read;
 use super::tunnel::Tunnel;
 use super::upload::{Stopped, Upload};
@@ -30,8 +29,8 @@ const LARGE: usize = 64 * 1024;
 /// What follows the head of an answer.
 #[derive(Debug)]
 pub(in super::super) enum Flow {
-    /// A body.
-    Message(Message),
+    /// A body. Boxed, since it moves with its answer from station to station.
+    Message(Box<Message>),
     /// The bytes of another protocol.
     Tunnel(Box<Tunnel>),
 }
@@ -69,11 +68,11 @@ impl Flow {
     pub(super) fn message(
         pools: &Rc<Pools>,
         link: Box<Link>,
-        target: Target<'_>,
+        target: &Target<'_>,
         upload: Upload,
         rest: Rest,
     ) -> Self {
-        let mut message = Message {
+        let mut message = Box::new(Message {
             link: Some(link),
             upload: (!upload.is_done()).then(|| Box::new(upload)),
             rest,
@@ -83,7 +82,7 @@ impl Flow {
                 body_idle: target.timeouts.body_idle,
                 keep: Keep::of(target),
             },
-        };
+        });
         // Nothing may ever poll a body that is over already.
         if message.rest.decoder.is_end() {
             message.release();
@@ -96,18 +95,11 @@ impl Flow {
         link: Box<Link>,
         upload: Upload,
         input: BytesMut,
-        target: Target<'_>,
+        target: &Target<'_>,
     ) -> Self {
-        let metrics: &Arc<metrics::Upstream> = target.upstream_metrics;
-        let idle = target.timeouts.tunnel_idle;
-        let tunnel = Tunnel::new(
-            link,
-            upload.into_body(),
-            input,
-            idle,
-            metrics,
-            pools.worker(),
-        );
+        let (deadlines, idle) = (pools.deadlines(), target.timeouts.tunnel_idle);
+        let life = Life::begin(target.upstream_metrics, pools.worker(), deadlines, idle);
+        let tunnel = Tunnel::open(life, link, upload.into_body(), input);
         Self::Tunnel(Box::new(tunnel))
     }
 
@@ -118,6 +110,14 @@ impl Flow {
         match self {
             Self::Message(message) => message.poll_frame(cx),
             Self::Tunnel(tunnel) => tunnel.poll_frame(cx),
+        }
+    }
+
+    /// Its endpoint is not to be used any more.
+    pub(in super::super) fn remove(&mut self) {
+        match self {
+            Self::Message(message) => message.link = None,
+            Self::Tunnel(tunnel) => tunnel.remove(),
         }
     }
 

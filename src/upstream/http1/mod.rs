@@ -27,20 +27,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body as _;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-use crate::http1::{AnswerHead, AnswerParser, Decoder, Fields, Framing, Limits, encode_request};
+use crate::http1::{AnswerHead, AnswerParser, Decoder, Framing, Limits, RequestEncoder};
 use crate::metrics::ProxyError as Reason;
 use crate::net::deadline::Timer;
 use crate::net::stream::Stream;
 
 use super::error::Failed;
 use super::hold::Hold;
+use super::outgoing::{Fields, Outgoing};
 use super::pool::{Link, Pools, Target};
 use super::request_body::{RequestBody, Transfer};
-use super::{Early, Informed, websocket};
+use super::websocket::{self, Proof};
+use super::{Early, Informed};
 
 pub(super) use body::Flow;
 use body::Rest;
@@ -64,34 +66,21 @@ pub(super) struct Gear {
 pub(super) async fn send(
     pools: &Rc<Pools>,
     mut link: Box<Link>,
-    request: Request<RequestBody>,
-    target: Target<'_>,
+    request: Outgoing<'_>,
+    target: &Target<'_>,
     early: Early<'_>,
 ) -> Result<Response<Flow>, Failed> {
-    let transfer = request.body().transfer();
-    let (head, body) = request.into_parts();
-    let offered = body.offers().map(str::to_owned);
+    let transfer = request.body.transfer();
+    let method = request.method;
     let mut gear = pools.gear();
-    let mut headers = head.headers;
-    let expected = websocket::offer(&mut headers, offered.as_deref());
-    let framing = framing(&head.method, &headers, &body);
-    let Some(path) = head.uri.path_and_query() else {
-        return Err(Failed::unsent(Reason::HttpRequestError, body));
-    };
-    encode_request(
-        &mut gear.out,
-        &head.method,
-        path,
-        Fields {
-            headers: &headers,
-            framing,
-            connection: offered.is_some().then_some("upgrade"),
-        },
-    );
-    let hold = Hold::of(&headers, &body, pools.deadlines());
+    let (sent, body) = write_head(&mut gear.out, request);
+    let hold = Hold::of(sent.expects, &body, pools.deadlines());
+    let Sent {
+        offered, framing, ..
+    } = sent;
     let mut waiting = Waiting {
         pools,
-        method: &head.method,
+        method,
         offered: offered.as_deref(),
         informed: Informed::new(early, target.upstream_metrics, pools.worker()),
         upload: Upload::new(std::mem::take(&mut gear.out), framing, body, hold),
@@ -104,31 +93,28 @@ pub(super) async fn send(
     };
     link.timer.arm(target.timeouts.first_byte);
     let result = poll_fn(|cx| waiting.poll(cx, &mut link)).await;
-    let Waiting {
-        upload,
-        input,
-        parser,
-        ..
-    } = waiting;
     let answer = match result {
         Ok(answer) => answer,
         Err(mut failed) => {
             failed.unsent = failed
                 .nothing_left
-                .then(|| upload.into_untouched())
+                .then(|| waiting.upload.into_untouched())
                 .flatten();
             return Err(failed);
         }
     };
     link.timer.disarm();
-    let upload = upload.after_head(|out| pools.put_gear(Gear { out, parser }));
-    let (mut response, body) = Response::new(()).into_parts();
-    let () = body;
+    if let Some(out) = waiting.upload.after_head() {
+        let parser = std::mem::take(&mut waiting.parser);
+        pools.put_gear(Gear { out, parser });
+    }
+    let Waiting { upload, input, .. } = waiting;
+    let (mut response, ()) = Response::new(()).into_parts();
     response.status = answer.status;
     response.headers = answer.headers;
     response.version = answer.version;
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        websocket::check(&mut response.headers, expected)?;
+        websocket::check(&mut response.headers, sent.proof)?;
         let flow = Flow::tunnel(pools, link, upload, input, target);
         return Ok(Response::from_parts(response, flow));
     }
@@ -141,14 +127,64 @@ pub(super) async fn send(
     Ok(Response::from_parts(response, flow))
 }
 
+/// What the head of a request says.
+struct Sent {
+    framing: Framing,
+    /// The protocol that it offers.
+    offered: Option<String>,
+    /// What an endpoint that agrees must prove.
+    proof: Proof,
+    /// It has an `Expect`.
+    expects: bool,
+}
+
+/// Writes the head of a request.
+fn write_head(out: &mut Vec<u8>, request: Outgoing<'_>) -> (Sent, RequestBody) {
+    let Outgoing {
+        method,
+        target,
+        fields,
+        body,
+    } = request;
+    let offered = body.offers().map(str::to_owned);
+    let mut head = RequestEncoder::begin(out, method, target);
+    let (mut has_length, mut expects) = (false, false);
+    let mut write = |name: &HeaderName, value: &HeaderValue| {
+        has_length |= *name == header::CONTENT_LENGTH;
+        expects |= *name == header::EXPECT;
+        head.field(name, value);
+    };
+    let proof = match fields {
+        Fields::Told(tell) if offered.is_none() => {
+            tell(&mut write);
+            Proof::None
+        }
+        fields => {
+            let mut map = fields.into_map();
+            let proof = websocket::offer(&mut map, offered.as_deref());
+            for (name, value) in &map {
+                write(name, value);
+            }
+            proof
+        }
+    };
+    let framing = framing(method, has_length, &body);
+    head.finish(framing, offered.is_some().then_some("upgrade"));
+    let sent = Sent {
+        framing,
+        offered,
+        proof,
+        expects,
+    };
+    (sent, body)
+}
+
 /// How a request's body is framed. A request that could have one says so when it has none.
-fn framing(method: &Method, headers: &HeaderMap, body: &RequestBody) -> Framing {
+fn framing(method: &Method, has_length: bool, body: &RequestBody) -> Framing {
     match body {
         RequestBody::Tunnel(_) => Framing::None,
         RequestBody::Empty => {
-            let says = matches!(*method, Method::POST | Method::PUT | Method::PATCH)
-                || headers.contains_key(header::CONTENT_LENGTH);
-            if says {
+            if has_length || matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
                 Framing::Length(0)
             } else {
                 Framing::None

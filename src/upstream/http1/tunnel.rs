@@ -1,202 +1,174 @@
 //! A connection that has left HTTP: bytes both ways until both sides are done.
 //!
-//! Opened by a `101` that was offered. The client's side polls it for what the endpoint sends, and each
-//! poll also moves what the client has sent. When the endpoint ends its side while the client has not,
-//! the rest of the client's side moves on in a task of its own, so that the client can be told of the
-//! end. Invariant: a tunnel in which nothing moves for `tunnel_idle` is closed, and each is counted
-//! open from its beginning to its end.
+//! Opened by a `101` that was offered. The client's side polls it for what the endpoint sends; what the
+//! client sends moves in the task of the tunnel (`upstream::tunnels`), which may outlive this: an endpoint
+//! that has ended its side can still be spoken to. Invariant: the connection is borrowed by neither
+//! direction while it asks its client for bytes.
 
+use std::cell::RefCell;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
-use crate::metrics::{self, TunnelEnd};
+use crate::metrics::TunnelEnd;
 
 use super::super::exchange::AnswerError;
 use super::super::pool::Link;
 use super::super::request_body::RequestBody;
-use super::super::tunnels::Open;
+use super::super::tunnels::{Life, Receiving};
 
 /// As much is read at once.
 const BLOCK: usize = 16 * 1024;
 
-/// An open tunnel.
+type Shared = Rc<RefCell<Box<Link>>>;
+
+/// What the endpoint sends through an open tunnel.
 #[derive(Debug)]
 pub(in super::super) struct Tunnel {
-    /// None when the endpoint's side is over.
-    sides: Option<Sides>,
-}
-
-/// Both sides of a tunnel.
-#[derive(Debug)]
-struct Sides {
-    link: Box<Link>,
-    outgoing: Outgoing,
+    /// None when it is over.
+    link: Option<Shared>,
     /// What came with the answer's head.
     input: BytesMut,
-    idle: Duration,
-    open: Open,
+    receiving: Receiving,
 }
 
 /// What the client sends.
 #[derive(Debug)]
 struct Outgoing {
+    link: Shared,
     body: RequestBody,
     piece: Bytes,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Flowing,
-    /// The client has ended its side: the endpoint is to be told.
-    Ending,
-    Ended,
+    /// The endpoint is to be told.
+    client_ended: bool,
 }
 
 impl Tunnel {
-    pub(super) fn new(
+    pub(super) fn open(
+        life: Rc<Life>,
         link: Box<Link>,
         body: RequestBody,
         input: BytesMut,
-        idle: Duration,
-        metrics: &Arc<metrics::Upstream>,
-        worker: usize,
     ) -> Self {
-        link.timer.arm(idle);
+        let link = Rc::new(RefCell::new(link));
+        let receiving = life.receiving();
+        let mut outgoing = Outgoing {
+            link: Rc::clone(&link),
+            body,
+            piece: Bytes::new(),
+            client_ended: false,
+        };
+        tokio::task::spawn_local(life.keep(move |cx, life| outgoing.poll(cx, life)));
         Self {
-            sides: Some(Sides {
-                link,
-                outgoing: Outgoing {
-                    body,
-                    piece: Bytes::new(),
-                    state: State::Flowing,
-                },
-                input,
-                idle,
-                open: Open::new(metrics, worker),
-            }),
+            link: Some(link),
+            input,
+            receiving,
         }
+    }
+
+    /// It ends here: its endpoint is not to be used any more.
+    pub(super) fn remove(&mut self) {
+        self.receiving.end(TunnelEnd::Removed);
+        self.link = None;
     }
 
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let Some(sides) = &mut self.sides else {
+        if self.link.is_none() {
             return Poll::Ready(None);
-        };
-        let end = match ready!(sides.poll(cx)) {
-            Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            Ok(None) => TunnelEnd::Upstream,
-            Err(end) => end,
-        };
-        if let Some(sides) = self.sides.take() {
-            if end == TunnelEnd::Upstream && sides.outgoing.state != State::Ended {
-                tokio::task::spawn_local(sides.finish());
-            } else {
-                sides.open.ended(end);
-            }
         }
-        match end {
-            TunnelEnd::Error => Poll::Ready(Some(Err(AnswerError::Broken(None)))),
-            TunnelEnd::Client | TunnelEnd::Upstream | TunnelEnd::Idle => Poll::Ready(None),
+        let result = ready!(self.receive(cx));
+        if !matches!(result, Some(Ok(_))) {
+            self.link = None;
         }
+        Poll::Ready(result.map(|received| received.map(Frame::data)))
     }
-}
 
-impl Sides {
-    /// The next bytes of the endpoint, or their end.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, TunnelEnd>> {
+    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, AnswerError>>> {
         if !self.input.is_empty() {
-            return Poll::Ready(Ok(Some(self.input.split().freeze())));
+            return Poll::Ready(Some(Ok(self.input.split().freeze())));
         }
-        self.send(cx)?;
+        let (None, Some(link)) = (self.receiving.over(), &self.link) else {
+            return Poll::Ready(self.receiving.last_word());
+        };
         let mut block = BytesMut::with_capacity(BLOCK);
         let polled = {
-            let mut reading = pin!(self.link.stream.read_buf(&mut block));
+            let mut link = link.borrow_mut();
+            let mut reading = pin!(link.stream.read_buf(&mut block));
             Future::poll(reading.as_mut(), cx)
         };
         match polled {
-            Poll::Ready(Ok(0)) => Poll::Ready(Ok(None)),
+            Poll::Ready(Ok(0)) => {
+                self.receiving.endpoint_ended();
+                Poll::Ready(None)
+            }
             Poll::Ready(Ok(_)) => {
-                self.link.timer.arm(self.idle);
-                Poll::Ready(Ok(Some(block.freeze())))
+                self.receiving.moved();
+                Poll::Ready(Some(Ok(block.freeze())))
             }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(TunnelEnd::Error)),
-            Poll::Pending => self.link.timer.poll(cx).map(|()| Err(TunnelEnd::Idle)),
-        }
-    }
-
-    /// Moves what the client has sent, as far as possible.
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), TunnelEnd> {
-        let before = self.outgoing.body.transfer().map(|it| it.bytes.get());
-        let polled = self.outgoing.poll(cx, &mut self.link);
-        if self.outgoing.body.transfer().map(|it| it.bytes.get()) != before {
-            self.link.timer.arm(self.idle);
-        }
-        match polled {
-            Poll::Ready(Err(end)) => Err(end),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-        }
-    }
-
-    /// The endpoint has ended its side: moves on what the client still sends.
-    async fn finish(mut self) {
-        let end = std::future::poll_fn(|cx| {
-            if let Err(end) = self.send(cx) {
-                return Poll::Ready(end);
+            Poll::Ready(Err(_)) => {
+                self.receiving.end(TunnelEnd::Error);
+                Poll::Ready(self.receiving.last_word())
             }
-            if self.outgoing.state == State::Ended {
-                return Poll::Ready(TunnelEnd::Upstream);
+            Poll::Pending => {
+                let over = self.receiving.poll_over(cx);
+                over.map(|_end| self.receiving.last_word())
             }
-            self.link.timer.poll(cx).map(|()| TunnelEnd::Idle)
-        })
-        .await;
-        self.open.ended(end);
+        }
     }
 }
 
 impl Outgoing {
-    /// Ready when the client's side is over and the endpoint was told.
-    fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link) -> Poll<Result<(), TunnelEnd>> {
+    /// Ready when the client's side is over and the endpoint was told, or takes no more: what it has
+    /// sent before that is still to be read, and tells how the tunnel ends.
+    fn poll(&mut self, cx: &mut Context<'_>, life: &Life) -> Poll<Result<(), TunnelEnd>> {
+        match ready!(self.advance(cx, life)) {
+            Ok(()) | Err(Stopped::Endpoint) => Poll::Ready(Ok(())),
+            Err(Stopped::Client) => Poll::Ready(Err(TunnelEnd::Client)),
+        }
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>, life: &Life) -> Poll<Result<(), Stopped>> {
+        let refused = |_error| Stopped::Endpoint;
         loop {
             while !self.piece.is_empty() {
+                let mut link = self.link.borrow_mut();
                 let written = Pin::new(&mut link.stream).poll_write(cx, &self.piece);
-                match ready!(written) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(TunnelEnd::Error)),
-                    Ok(count) => self.piece.advance(count),
+                match ready!(written).map_err(refused)? {
+                    0 => return Poll::Ready(Err(Stopped::Endpoint)),
+                    count => self.piece.advance(count),
                 }
+                life.moved();
             }
-            match self.state {
-                State::Ended => return Poll::Ready(Ok(())),
-                State::Ending => {
-                    let closed = ready!(Pin::new(&mut link.stream).poll_shutdown(cx));
-                    self.state = State::Ended;
-                    if closed.is_err() {
-                        return Poll::Ready(Err(TunnelEnd::Error));
-                    }
+            if self.client_ended {
+                let mut link = self.link.borrow_mut();
+                return Pin::new(&mut link.stream)
+                    .poll_shutdown(cx)
+                    .map_err(refused);
+            }
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.piece = frame.into_data().unwrap_or_default();
                 }
-                State::Flowing => match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        self.piece = frame.into_data().unwrap_or_default();
-                    }
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(TunnelEnd::Client)),
-                    Poll::Ready(None) => self.state = State::Ending,
-                    Poll::Pending => {
-                        let flushed = ready!(Pin::new(&mut link.stream).poll_flush(cx));
-                        return match flushed {
-                            Ok(()) => Poll::Pending,
-                            Err(_) => Poll::Ready(Err(TunnelEnd::Error)),
-                        };
-                    }
-                },
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Stopped::Client)),
+                Poll::Ready(None) => self.client_ended = true,
+                Poll::Pending => {
+                    let mut link = self.link.borrow_mut();
+                    ready!(Pin::new(&mut link.stream).poll_flush(cx)).map_err(refused)?;
+                    return Poll::Pending;
+                }
             }
         }
     }
+}
+
+/// Who takes no more part.
+enum Stopped {
+    Client,
+    Endpoint,
 }

@@ -111,17 +111,16 @@ impl Upload {
 
     /// The answer has begun: a body that is still held back is not wanted. Gives the buffer back
     /// when nothing is left to send.
-    pub(super) fn after_head(mut self, give_back: impl FnOnce(Vec<u8>)) -> Self {
+    pub(super) fn after_head(&mut self) -> Option<Vec<u8>> {
         if self.hold.take().is_some() {
             self.state = State::Stopped;
         }
-        if self.is_over() {
+        self.is_over().then(|| {
             let mut out = std::mem::take(&mut self.out);
             out.clear();
             self.sent = 0;
-            give_back(out);
-        }
-        self
+            out
+        })
     }
 
     /// Goes on as far as possible: ready when everything is written, or nothing more will be.

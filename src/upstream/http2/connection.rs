@@ -63,7 +63,7 @@ impl Connection {
     /// Connects to the target's endpoint, within `timeouts.connect`.
     pub(super) async fn make(
         pools: &Pools,
-        target: Target<'_>,
+        target: &Target<'_>,
         peers: &Rc<Peers>,
     ) -> Result<(Rc<Self>, Duration), NoConnection> {
         let (stream, took) = pools.connect(target).await?;

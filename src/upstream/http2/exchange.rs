@@ -14,12 +14,11 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::ext::Protocol;
 use h2::{Reason as Code, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TE};
-use http::request::Parts;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 
-use crate::http2::fields;
+use crate::http2::fields::{is_no_token, is_padded, strip_connection};
 use crate::http2::pump::{Broken, Pump};
 use crate::metrics::ProxyError as Reason;
 
@@ -28,18 +27,20 @@ use super::super::error::{Failed, Stage};
 use super::super::exchange::{Answer, AnswerBody, Attempt, Reuse};
 use super::super::hold::Hold;
 use super::super::http1::adjust;
+use super::super::outgoing::Outgoing;
 use super::super::pool::{Pools, Target};
 use super::super::request_body::{RequestBody, Transfer};
-use super::super::tunnels::Open;
+use super::super::tunnels::Life;
 use super::super::websocket;
 use super::flow::{Begun, Flow};
 use super::peers::Seated;
+use super::tunnel::Tunnel;
 
 /// Sends `request` and waits for the head of the answer.
 pub(in super::super) async fn exchange(
     pools: &Rc<Pools>,
-    target: Target<'_>,
-    request: Request<RequestBody>,
+    target: &Target<'_>,
+    request: Outgoing<'_>,
     reuse: Reuse,
     early: Early<'_>,
 ) -> Result<Answer, Attempt> {
@@ -47,23 +48,24 @@ pub(in super::super) async fn exchange(
     let Seated { seat, connect } = match peers.seat(pools, target, reuse).await {
         Ok(seated) => seated,
         Err((stage, reason, cause)) => {
-            let mut failed = Failed::unsent(reason, request.into_body());
+            let mut failed = Failed::unsent(reason, request.body);
             failed.cause = cause;
             return Err(Attempt::new(stage, false, failed));
         }
     };
     let reused = connect.is_none();
     let wrong = |failed| Attempt::new(Stage::AwaitHead, false, failed);
-    let transfer = request.body().transfer();
-    let (mut head, body) = request.into_parts();
+    let transfer = request.body.transfer();
+    let (method, path, body) = (request.method, request.target, request.body);
+    let mut fields = request.fields.into_map();
     let mut sender = seat.connection.sender();
     let offered = body.offers().map(str::to_owned);
     if offered.is_some() && !sender.is_extended_connect_protocol_enabled() {
         return Err(wrong(Failed::new(Reason::HttpUpgradeFailed)));
     }
-    let key = websocket::take_key(&mut head.headers);
-    let hold = Hold::of(&head.headers, &body, pools.deadlines());
-    let Some(head) = translate(head, target, offered.as_deref()) else {
+    let key = websocket::take_key(&mut fields);
+    let hold = Hold::of(fields.contains_key(EXPECT), &body, pools.deadlines());
+    let Some(head) = translate(method, path, fields, target, offered.as_deref()) else {
         return Err(wrong(Failed::unsent(Reason::HttpRequestError, body)));
     };
     let nothing_follows = matches!(body, RequestBody::Empty);
@@ -89,7 +91,7 @@ pub(in super::super) async fn exchange(
     };
     let result = poll_fn(|cx| waiting.poll(cx, &timer)).await;
     let upload = waiting.upload;
-    let (mut head, incoming) = match result {
+    let (head, incoming) = match result {
         Ok(answer) => answer.into_parts(),
         Err(mut failed) => {
             // Not processed is not dead: whether it was used before does not matter.
@@ -102,14 +104,6 @@ pub(in super::super) async fn exchange(
         }
     };
     timer.disarm();
-    let opens = offered.is_some() && head.status.is_success();
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(wrong(Failed::new(Reason::HttpProtocolError)));
-    }
-    if opens {
-        head.status = StatusCode::SWITCHING_PROTOCOLS;
-        websocket::prove(&mut head.headers, key.as_ref());
-    }
     let begun = Begun {
         seat,
         timer,
@@ -117,10 +111,51 @@ pub(in super::super) async fn exchange(
         incoming,
         upload,
     };
-    let tunnel = opens.then(|| Open::new(target.upstream_metrics, pools.worker()));
-    let flow = Flow::new(target.timeouts, begun, tunnel);
-    let response = Response::from_parts(head, AnswerBody::over_http2(flow));
+    let response = receive(pools, target, head, begun, offered.map(|_offered| key));
+    let response = response.map_err(wrong)?;
     Ok(Answer { response, connect })
+}
+
+/// The head of an answer has come. `offered` has the key of a client that offers a tunnel.
+fn receive(
+    pools: &Rc<Pools>,
+    target: &Target<'_>,
+    mut head: http::response::Parts,
+    begun: Begun,
+    offered: Option<Option<HeaderValue>>,
+) -> Result<Response<AnswerBody>, Failed> {
+    check(&head.headers).map_err(|what| Failed::new(Reason::HttpProtocolError).because(what))?;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failed::new(Reason::HttpProtocolError));
+    }
+    let flow = match offered {
+        Some(key) if head.status.is_success() => {
+            head.status = StatusCode::SWITCHING_PROTOCOLS;
+            websocket::prove(&mut head.headers, key.as_ref());
+            let (deadlines, idle) = (pools.deadlines(), target.timeouts.tunnel_idle);
+            let life = Life::begin(target.upstream_metrics, pools.worker(), deadlines, idle);
+            Flow::Tunnel(Tunnel::open(life, begun))
+        }
+        _ => Flow::message(begun, target.timeouts.body_idle),
+    };
+    Ok(Response::from_parts(head, AnswerBody::over_http2(flow)))
+}
+
+/// What h2 takes and HTTP does not (RFC 9113 section 8.2.1, RFC 9110 section 8.6).
+fn check(headers: &HeaderMap) -> Result<(), &'static str> {
+    if headers.values().any(is_padded) {
+        return Err("a field value begins or ends with a blank");
+    }
+    if headers.keys().any(is_no_token) {
+        return Err("a field name that is no token");
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let is_number =
+        |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    if !lengths.next().is_none_or(is_number) || lengths.next().is_some() {
+        return Err("Content-Length is not one number");
+    }
+    Ok(())
 }
 
 /// The length that the head tells; h2 has held it against what it knows.
@@ -129,17 +164,22 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// The head as HTTP/2 has it; none if it cannot be said there.
-fn translate(mut head: Parts, target: Target<'_>, offered: Option<&str>) -> Option<Request<()>> {
+fn translate(
+    method: &Method,
+    path: &PathAndQuery,
+    mut fields: HeaderMap,
+    target: &Target<'_>,
+    offered: Option<&str>,
+) -> Option<Request<()>> {
     let scheme = if target.hop.tls.is_some() {
         Scheme::HTTPS
     } else {
         Scheme::HTTP
     };
-    let authority = match head.headers.remove(HOST) {
+    let authority = match fields.remove(HOST) {
         Some(host) => Authority::try_from(host.as_bytes()).ok()?,
         None => Authority::try_from(target.endpoint.host()).ok()?,
     };
-    let path = head.uri.path_and_query()?;
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(scheme);
     uri.authority = Some(authority);
@@ -151,14 +191,14 @@ fn translate(mut head: Parts, target: Target<'_>, offered: Option<&str>) -> Opti
     });
     let mut request = Request::new(());
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
-    *request.method_mut() = head.method;
+    *request.method_mut() = method.clone();
     *request.version_mut() = Version::HTTP_2;
-    fields::strip_connection(&mut head.headers);
+    strip_connection(&mut fields);
     let trailers = |value: &HeaderValue| value.as_bytes() == b"trailers";
-    if !head.headers.get(TE).is_none_or(trailers) {
-        head.headers.remove(TE);
+    if !fields.get(TE).is_none_or(trailers) {
+        fields.remove(TE);
     }
-    *request.headers_mut() = head.headers;
+    *request.headers_mut() = fields;
     if let Some(protocol) = offered {
         *request.method_mut() = Method::CONNECT;
         request.extensions_mut().insert(Protocol::from(protocol));

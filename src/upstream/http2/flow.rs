@@ -1,10 +1,9 @@
 //! What follows the head of an answer over HTTP/2: a body, or the bytes of a tunnel.
 //!
 //! `AnswerBody` polls it. Whoever polls takes from the stream's window, which is the back-pressure, and
-//! moves the rest of the upload. Invariant: an answer that is dropped before its end resets its stream,
-//! and a stream holds its seat until it is over.
+//! moves the rest of a body's upload; `tunnel` has the other. Invariant: an answer that is dropped before
+//! its end resets its stream, and a stream holds its seat until it is over.
 
-use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,20 +11,22 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
-use crate::config::model::UpstreamTimeouts;
+use crate::http2::fields;
 use crate::http2::pump::Broken;
-use crate::metrics::TunnelEnd;
 use crate::net::deadline::Timer;
 
 use super::super::exchange::AnswerError;
-use super::super::tunnels::Open;
 use super::exchange::Upload;
 use super::peers::Seat;
+use super::tunnel::Tunnel;
 
 /// What follows the head of an answer.
 #[derive(Debug)]
-pub(in super::super) struct Flow {
-    parts: Option<Parts>,
+pub(in super::super) enum Flow {
+    /// A body; none when it is over.
+    Message(Option<Message>),
+    /// The bytes of another protocol.
+    Tunnel(Tunnel),
 }
 
 /// An answer whose head has come.
@@ -40,7 +41,7 @@ pub(super) struct Begun {
 }
 
 #[derive(Debug)]
-struct Parts {
+pub(in super::super) struct Message {
     incoming: RecvStream,
     upload: Upload,
     timer: Timer,
@@ -48,14 +49,14 @@ struct Parts {
     idle: Duration,
     /// Bytes of content that are left to come, where that is known.
     left: Option<u64>,
-    tunnel: Option<Open>,
     /// The content is over, trailers may follow.
     at_trailers: bool,
     _seat: Seat,
 }
 
 impl Flow {
-    pub(super) fn new(timeouts: &UpstreamTimeouts, begun: Begun, tunnel: Option<Open>) -> Self {
+    /// A body, within which the endpoint may be silent for `idle`.
+    pub(super) fn message(begun: Begun, idle: Duration) -> Self {
         let Begun {
             seat,
             timer,
@@ -63,39 +64,41 @@ impl Flow {
             incoming,
             mut upload,
         } = begun;
-        let opens = tunnel.is_some();
-        if opens {
-            upload.let_go();
-        } else if !incoming.is_end_stream() {
+        // What is over gives up its seat now: nobody may ever poll it.
+        let over = incoming.is_end_stream();
+        if !over {
             upload.give_up_held();
         }
-        // What is over gives up its seat now: nobody may ever poll it.
-        let over = !opens && incoming.is_end_stream();
-        let parts = Parts {
+        let message = Message {
             incoming,
             upload,
             timer,
-            idle: if opens {
-                timeouts.tunnel_idle
-            } else {
-                timeouts.body_idle
-            },
-            left: length.filter(|_| !opens),
-            tunnel,
+            idle,
+            left: length,
             at_trailers: false,
             _seat: seat,
         };
-        Self {
-            parts: (!over).then_some(parts),
+        Self::Message((!over).then_some(message))
+    }
+
+    /// Its endpoint is not to be used any more.
+    pub(in super::super) fn remove(&mut self) {
+        match self {
+            Self::Message(message) => *message = None,
+            Self::Tunnel(tunnel) => tunnel.remove(),
         }
     }
 
     pub(in super::super) fn is_end(&self) -> bool {
-        self.parts.is_none()
+        matches!(self, Self::Message(None))
     }
 
     pub(in super::super) fn size_hint(&self) -> SizeHint {
-        let left = self.parts.as_ref().map_or(Some(0), |parts| parts.left);
+        let left = match self {
+            Self::Message(None) => Some(0),
+            Self::Message(Some(message)) => message.left,
+            Self::Tunnel(_) => None,
+        };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
@@ -103,42 +106,31 @@ impl Flow {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let Some(parts) = &mut self.parts else {
+        let slot = match self {
+            Self::Message(slot) => slot,
+            Self::Tunnel(tunnel) => return tunnel.poll_frame(cx),
+        };
+        let Some(message) = slot else {
             return Poll::Ready(None);
         };
-        let result = ready!(parts.poll(cx));
+        let result = ready!(message.poll(cx));
         let over = match &result {
-            Some(Ok(_)) => parts.tunnel.is_none() && parts.incoming.is_end_stream(),
+            Some(Ok(_)) => message.incoming.is_end_stream(),
             None | Some(Err(_)) => true,
         };
-        if over && let Some(parts) = self.parts.take() {
-            parts.end(result.is_none());
+        if over {
+            *slot = None;
         }
-        Poll::Ready(match result {
-            Some(Err(Broke::Idle)) => None,
-            Some(Err(Broke::Answer(error))) => Some(Err(error)),
-            Some(Ok(frame)) => Some(Ok(frame)),
-            None => None,
-        })
+        Poll::Ready(result)
     }
 }
 
-enum Broke {
-    Answer(AnswerError),
-    /// A tunnel in which nobody says anything.
-    Idle,
-}
-
-impl Parts {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broke>>> {
+impl Message {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let broken = |error: Option<h2::Error>| {
-            let error = AnswerError::Broken(error.map(Into::into));
-            Poll::Ready(Some(Err(Broke::Answer(error))))
+            Poll::Ready(Some(Err(AnswerError::Broken(error.map(Into::into)))))
         };
         if let Poll::Ready(Err(Broken::Body(()))) = self.upload.poll(cx) {
-            if let Some(tunnel) = &mut self.tunnel {
-                tunnel.ends_by(TunnelEnd::Client);
-            }
             return broken(None);
         }
         if !self.at_trailers {
@@ -158,7 +150,7 @@ impl Parts {
         }
         match self.incoming.poll_trailers(cx) {
             Poll::Ready(Ok(Some(mut trailers))) => {
-                let any = crate::http2::fields::clean_trailers(&mut trailers);
+                let any = fields::clean_trailers(&mut trailers);
                 Poll::Ready(any.then(|| Ok(Frame::trailers(trailers))))
             }
             Poll::Ready(Ok(None)) => Poll::Ready(None),
@@ -167,52 +159,12 @@ impl Parts {
         }
     }
 
-    fn silence(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broke>>> {
-        let moved = self.upload.has_moved();
-        if !self.timer.is_armed() || (moved && self.tunnel.is_some()) {
+    fn silence(&self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if !self.timer.is_armed() {
             self.timer.arm(self.idle);
         }
-        self.timer.poll(cx).map(|()| {
-            Some(Err(if self.tunnel.is_some() {
-                Broke::Idle
-            } else {
-                Broke::Answer(AnswerError::Timeout)
-            }))
-        })
-    }
-
-    /// It is over, cleanly or not. The other side of a tunnel goes on.
-    fn end(mut self, cleanly: bool) {
-        let Some(mut tunnel) = self.tunnel.take() else {
-            return;
-        };
-        if cleanly && !self.upload.is_done() {
-            tokio::task::spawn_local(self.finish(tunnel));
-            return;
-        }
-        let silent = self.timer.is_armed() && self.timer.is_expired();
-        tunnel.ends_by(match (cleanly, silent) {
-            (true, _) => TunnelEnd::Upstream,
-            (false, true) => TunnelEnd::Idle,
-            (false, false) => TunnelEnd::Error,
-        });
-    }
-
-    /// The endpoint has ended its side: moves on what the client still sends.
-    async fn finish(mut self, mut tunnel: Open) {
-        let end = poll_fn(|cx| {
-            let polled = self.upload.poll(cx);
-            if self.upload.has_moved() || !self.timer.is_armed() {
-                self.timer.arm(self.idle);
-            }
-            match polled {
-                Poll::Ready(Ok(())) => Poll::Ready(TunnelEnd::Upstream),
-                Poll::Ready(Err(Broken::Body(()))) => Poll::Ready(TunnelEnd::Client),
-                Poll::Ready(Err(Broken::Peer(_))) => Poll::Ready(TunnelEnd::Error),
-                Poll::Pending => self.timer.poll(cx).map(|()| TunnelEnd::Idle),
-            }
-        })
-        .await;
-        tunnel.ends_by(end);
+        self.timer
+            .poll(cx)
+            .map(|()| Some(Err(AnswerError::Timeout)))
     }
 }

@@ -5,7 +5,8 @@
 //! | `peers`      | an endpoint's connections; a seat for each request, or a wait with a bound   |
 //! | `connection` | one connection: how it is made, the task that drives it, its keepalive       |
 //! | `exchange`   | one request, until the head of its answer                                    |
-//! | `flow`       | what follows that head: a body, or a tunnel (RFC 8441)                       |
+//! | `flow`       | what follows that head: a body,                                              |
+//! | `tunnel`     | or a tunnel (RFC 8441)                                                       |
 //!
 //! The h2 crate speaks the protocol; `crate::http2` holds what the server side uses as well. Invariant:
 //! a request has a seat before it is handed to h2, so nothing is queued there without a bound; one that
@@ -15,6 +16,7 @@ mod connection;
 mod exchange;
 mod flow;
 mod peers;
+mod tunnel;
 
 pub(super) use exchange::exchange;
 pub(super) use flow::Flow;

@@ -74,7 +74,7 @@ impl Peers {
     pub(super) async fn seat(
         self: &Rc<Self>,
         pools: &Pools,
-        target: Target<'_>,
+        target: &Target<'_>,
         reuse: Reuse,
     ) -> Result<Seated, NoSeat> {
         let mut wants_fresh = reuse == Reuse::Fresh;
@@ -114,7 +114,7 @@ impl Peers {
     }
 
     /// Room on a connection that is there.
-    fn free(self: &Rc<Self>, pools: &Pools, target: Target<'_>) -> Option<Seat> {
+    fn free(self: &Rc<Self>, pools: &Pools, target: &Target<'_>) -> Option<Seat> {
         self.retire(|connection| {
             let same =
                 Arc::ptr_eq(&connection.hop, target.hop) || connection.hop.is_same(target.hop);
@@ -128,7 +128,7 @@ impl Peers {
     fn take(
         self: &Rc<Self>,
         pools: &Pools,
-        target: Target<'_>,
+        target: &Target<'_>,
         connection: &Rc<Connection>,
     ) -> Seat {
         if connection.open() == 0 {
@@ -143,14 +143,14 @@ impl Peers {
         }
     }
 
-    fn may_dial(&self, target: Target<'_>, insists: bool) -> bool {
+    fn may_dial(&self, target: &Target<'_>, insists: bool) -> bool {
         let dialing = self.dialing.get();
         let waiting = self.waiting.borrow().len();
         self.connections.borrow().len() + dialing < target.max_idle.max(1)
             && (insists || waiting >= dialing * PER_DIAL)
     }
 
-    async fn dial(self: &Rc<Self>, pools: &Pools, target: Target<'_>) -> Result<Seated, NoSeat> {
+    async fn dial(self: &Rc<Self>, pools: &Pools, target: &Target<'_>) -> Result<Seated, NoSeat> {
         let dialing = Dialing::new(self);
         match Connection::make(pools, target, self).await {
             Ok((connection, took)) => {
@@ -257,7 +257,7 @@ struct Wait {
 
 impl Wait {
     /// None if too many wait already.
-    fn begin(peers: &Rc<Peers>, pools: &Pools, target: Target<'_>) -> Option<Self> {
+    fn begin(peers: &Rc<Peers>, pools: &Pools, target: &Target<'_>) -> Option<Self> {
         let mut waiting = peers.waiting.borrow_mut();
         if waiting.len() >= MOST_WAITING {
             return None;

@@ -123,8 +123,8 @@ fn who_speaks_before_it_is_asked_is_refused_before_anything_is_sent() {
         };
         let asking = async {
             // The banner must be there before the request: connect first, as the exchange does.
-            let (stream, _) = bench.pools.connect(bench.target()).await.unwrap();
-            let mut link = bench.pools.link(stream, bench.target());
+            let (stream, _) = bench.pools.connect(&bench.target()).await.unwrap();
+            let mut link = bench.pools.link(stream, &bench.target());
             while link.is_quiet() {
                 tokio::task::yield_now().await;
             }
@@ -219,7 +219,7 @@ fn bodies_and_trailers_go_both_ways_in_chunks() {
             );
         };
         tokio::join!(serving, asking);
-        assert!(bench.pools.take(bench.target()).is_some(), "it is clean");
+        assert!(bench.pools.take(&bench.target()).is_some(), "it is clean");
     });
 }
 
@@ -253,7 +253,7 @@ fn large_bodies_arrive_whole_both_ways() {
             assert!(content.len() == SIZE && content.iter().all(|byte| *byte == b'd'));
         };
         let (_open, ()) = tokio::join!(serving, asking);
-        assert!(bench.pools.take(bench.target()).is_some(), "it is clean");
+        assert!(bench.pools.take(&bench.target()).is_some(), "it is clean");
     });
 }
 
@@ -315,7 +315,7 @@ fn an_answer_that_comes_before_the_upload_is_over_goes_out_and_its_connection_is
         let (came, answer) = tokio::join!(serving, bench.send(request));
         assert_eq!(answer.unwrap().response.status(), 413);
         assert!(!came.ends_with(b"0\r\n\r\n"), "it was never whole");
-        assert!(bench.pools.take(bench.target()).is_none());
+        assert!(bench.pools.take(&bench.target()).is_none());
     });
 }
 
@@ -364,7 +364,7 @@ fn a_body_that_is_not_wanted_is_never_asked_for() {
         assert_eq!(answer.unwrap().response.status(), 417);
         assert_eq!((hand.polls(), more.len()), (0, 0));
         assert!(
-            bench.pools.take(bench.target()).is_none(),
+            bench.pools.take(&bench.target()).is_none(),
             "half a request is no end"
         );
     });
@@ -402,10 +402,7 @@ fn early_hints_are_told_and_other_information_is_dropped_and_counted() {
         };
         let heard = Heard::default();
         let tell = |status, headers| heard.hear(status, headers);
-        let target = bench.target();
-        let asking = bench
-            .pools
-            .exchange(target, get(), Reuse::Idle, Some(&tell));
+        let asking = bench.send_hearing(get(), Some(&tell));
         let (answer, ()) = tokio::join!(asking, serving);
         assert_eq!(answer.unwrap().response.status(), 200);
         let heard = heard.0.into_inner();

@@ -20,7 +20,7 @@ use tokio::task::LocalSet;
 
 use super::exchange::{Answer, Reuse};
 use super::request_body::Pace;
-use super::{AnswerBody, ExchangeError, Pools, RequestBody, Target};
+use super::{AnswerBody, Early, ExchangeError, Fields, Outgoing, Pools, RequestBody, Target};
 use crate::balancer::{Endpoint, Registry};
 use crate::body::{BodyFault, Inbound};
 use crate::config::model::{UpstreamProtocol, UpstreamTimeouts};
@@ -110,8 +110,23 @@ impl Bench {
     }
 
     async fn send(&self, request: Request<RequestBody>) -> Result<Answer, ExchangeError> {
+        self.send_hearing(request, None).await
+    }
+
+    async fn send_hearing(
+        &self,
+        request: Request<RequestBody>,
+        early: Early<'_>,
+    ) -> Result<Answer, ExchangeError> {
+        let (head, body) = request.into_parts();
+        let request = Outgoing {
+            method: &head.method,
+            target: head.uri.path_and_query().unwrap(),
+            fields: Fields::Map(Box::new(head.headers)),
+            body,
+        };
         self.pools
-            .exchange(self.target(), request, Reuse::Idle, None)
+            .exchange(&self.target(), request, Reuse::Idle, early)
             .await
     }
 

@@ -160,7 +160,7 @@ fn an_endpoint_that_declines_answers_as_usual_and_its_connection_is_kept() {
         let body = answer.unwrap().response.into_body();
         assert_eq!(whole(body).await.unwrap().0, b"no");
         assert_eq!(hand.polls(), 0);
-        assert!(bench.pools.take(bench.target()).is_some());
+        assert!(bench.pools.take(&bench.target()).is_some());
     });
 }
 

@@ -41,7 +41,7 @@ pub(crate) use latch::Latch;
 pub(crate) use metrics::Metrics;
 pub(crate) use origin::{Origin, Reply, Seen};
 pub(crate) use process::{Process, kill};
-pub(crate) use server::{Authority as Issuer, Conn, Server};
+pub(crate) use server::{Conn, Server};
 pub(crate) use timed::Timed;
 pub(crate) use tls::{Authority, Speaks, TlsClient, replace};
 

@@ -10,9 +10,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion,
+    ClientConfig, DigitallySignedStruct, HandshakeKind, RootCertStore, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -48,6 +49,11 @@ impl Authority {
 
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// Its certificate as a file.
+    pub(crate) fn write(&self, file: &Path) {
+        std::fs::write(file, self.pem()).unwrap();
     }
 
     /// For these names, until the first of January of `year`.
@@ -86,6 +92,38 @@ impl Authority {
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
         list.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
+    /// What a server needs to speak `protocols` as `name`; with `clients`, only to clients that this
+    /// authority has certified.
+    pub(crate) fn server(
+        &self,
+        name: &str,
+        protocols: &[&str],
+        clients: bool,
+    ) -> Arc<ServerConfig> {
+        let leaf = self.issue(&[name], 2040);
+        let key = PrivateKeyDer::try_from(leaf.key_der).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = if clients {
+            let roots = Arc::new(self.roots());
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            builder.with_client_cert_verifier(verifier.unwrap())
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config = builder.with_single_cert(vec![leaf.der], key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
     }
 
     fn params(names: &[&str], year: i32) -> rcgen::CertificateParams {
@@ -152,12 +190,10 @@ impl<'a> Speaks<'a> {
 impl TlsClient {
     pub(crate) fn new(trusted: &Authority, speaks: Speaks<'_>) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(trusted.0.der().clone()).unwrap();
-        let inner =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .unwrap();
+        let roots = Arc::new(trusted.roots());
+        let inner = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .unwrap();
         let staples = Arc::default();
         let verifier = Verifier {
             inner,

@@ -156,12 +156,68 @@ async fn over_tls_the_scheme_is_https_and_a_broken_preface_ends_the_connection()
     wire.send("GET /bad HTTP/1.1\r\nhost: shop.test\r\n\r\n")
         .await;
     wire.until("the close", |wire| wire.closed).await;
-    // Prior knowledge is not for TLS.
-    let mut wire = Wire::over(over_tls(&gate, &pair, &["http/1.1"]).await);
-    wire.send([PREFACE, &settings(&[]), &get(1, "/bad")].concat())
-        .await;
-    wire.until("the close", |wire| wire.closed).await;
     assert_eq!(origin.requests("/bad"), 0);
+}
+
+/// Sections 3.2 and 3.3 of RFC 9113.
+#[tokio::test]
+async fn s3_3_prior_knowledge_is_not_for_tls_and_h2c_is_not_chosen() {
+    let folder = TempDir::new().unwrap();
+    let pair = certificate(&folder);
+    let origin = Origin::start("a").await;
+    let config = Config::to(&[&origin]).only_listener(TLS);
+    let gate = Gate::start_in(folder, &config).await;
+    for offered in [&["http/1.1"][..], &["h2c", "http/1.1"], &[]] {
+        let stream = over_tls(&gate, &pair, offered).await;
+        let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        assert!(chosen.is_none_or(|it| it == b"http/1.1"));
+        let mut wire = Wire::over(stream);
+        wire.send([PREFACE, &settings(&[]), &get(1, "/bad")].concat())
+            .await;
+        wire.until("the close", |wire| wire.closed).await;
+        let frames = wire.frames.iter().filter(|it| it.0 == SETTINGS);
+        assert_eq!(frames.count(), 0);
+    }
+    assert_eq!(origin.requests("*"), 0);
+}
+
+/// What TLS 1.2 must have in common with every client of HTTP/2 (RFC 9113 section 9.2.2).
+#[tokio::test]
+async fn s9_2_2_the_cipher_suite_that_all_must_have_is_served() {
+    let folder = TempDir::new().unwrap();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let params = rcgen::CertificateParams::new(["shop.test".to_owned()]).unwrap();
+    let cert = params.self_signed(&key).unwrap();
+    std::fs::write(folder.path().join("shop.pem"), cert.pem()).unwrap();
+    std::fs::write(folder.path().join("shop.key"), key.serialize_pem()).unwrap();
+    let origin = Origin::start("a").await;
+    let config = Config::to(&[&origin]).only_listener(TLS);
+    let gate = Gate::start_in(folder, &config).await;
+
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let suite = rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
+    provider.cipher_suites.retain(|it| it.suite() == suite);
+    let curve = rustls::NamedGroup::secp256r1;
+    provider.kx_groups.retain(|it| it.name() == curve);
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(gate.address).await.unwrap();
+    let name = ServerName::try_from("shop.test").unwrap();
+    let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let stream = patiently("a handshake", handshake).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let mut wire = Wire::over(stream);
+    wire.open(&[]).await;
+    let mut secure = fields("GET", "/ok", &[]);
+    secure[1].1 = "https";
+    wire.send(headers(1, END_STREAM, &secure)).await;
+    wire.answer(1).await.expect(200);
 }
 
 /// As gRPC does it: a message up, one back, and so on, and a status at the end.

@@ -64,59 +64,143 @@ pub(crate) fn literals(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
+/// A field that may be no field, as a literal that is not indexed.
+pub(crate) fn raw(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut out = vec![0];
+    string(name, &mut out);
+    string(value, &mut out);
+    out
+}
+
+/// The same, to be entered into the dynamic table (section 6.2.1).
+pub(crate) fn entered(name: &str, value: &str) -> Vec<u8> {
+    let mut out = raw(name.as_bytes(), value.as_bytes());
+    out[0] = 0x40;
+    out
+}
+
+/// An update of the dynamic table's size (section 6.3).
+pub(crate) fn resized(size: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    integer(size, 5, 0x20, &mut out);
+    out
+}
+
+/// The code of each symbol and its length, in the order of their values (Appendix B is canonical).
+fn codes() -> Vec<(u8, u32, usize)> {
+    let (mut codes, mut code) = (Vec::new(), 0);
+    for length in 1..=30 {
+        code <<= 1;
+        for (symbol, _) in LENGTHS.iter().enumerate().filter(|(_, l)| **l == length) {
+            codes.push((length, code, symbol));
+            code += 1;
+        }
+    }
+    codes
+}
+
+/// A string in Huffman's code, its length before it.
+pub(crate) fn huffman(text: &[u8]) -> Vec<u8> {
+    let codes: HashMap<usize, (u8, u32)> = codes()
+        .into_iter()
+        .map(|(length, code, symbol)| (symbol, (length, code)))
+        .collect();
+    let mut bits = Vec::new();
+    for byte in text {
+        let (length, code) = codes[&usize::from(*byte)];
+        bits.extend((0..length).rev().map(|at| code >> at & 1 == 1));
+    }
+    bits.resize(bits.len().next_multiple_of(8), true);
+    let bytes: Vec<u8> = bits
+        .chunks(8)
+        .map(|byte| byte.iter().fold(0, |all, bit| all << 1 | u8::from(*bit)))
+        .collect();
+    let mut out = Vec::new();
+    integer(bytes.len(), 7, 0x80, &mut out);
+    out.extend(bytes);
+    out
+}
+
 pub(crate) struct Decoder {
     table: VecDeque<(String, String)>,
     codes: HashMap<(u8, u32), usize>,
+    /// What the encoder has said that the table may hold.
+    size: usize,
+    /// What we have allowed, as far as it was acknowledged.
+    limit: usize,
+    /// The next block begins with an update to at most this (section 4.2).
+    due: Option<usize>,
+    /// Names of fields that are never to be indexed.
+    pub(crate) never: Vec<String>,
 }
 
 impl Decoder {
     pub(crate) fn new() -> Self {
-        let mut codes = HashMap::new();
-        let mut code = 0;
-        for length in 1..=30 {
-            code <<= 1;
-            for (symbol, _) in LENGTHS.iter().enumerate().filter(|(_, l)| **l == length) {
-                codes.insert((length, code), symbol);
-                code += 1;
-            }
-        }
+        let codes = codes().into_iter();
+        let codes = codes.map(|(length, code, symbol)| ((length, code), symbol));
         Self {
             table: VecDeque::new(),
-            codes,
+            codes: codes.collect(),
+            size: 4096,
+            limit: 4096,
+            due: None,
+            never: Vec::new(),
+        }
+    }
+
+    /// The encoder has acknowledged this limit.
+    pub(crate) fn allow(&mut self, limit: usize) {
+        self.limit = limit;
+        if limit < self.size {
+            self.due = Some(self.due.map_or(limit, |due| due.min(limit)));
         }
     }
 
     /// A whole block. Panics where it cannot be decoded.
     pub(crate) fn block(&mut self, mut block: &[u8]) -> Fields {
         let input = &mut block;
-        let mut fields = Vec::new();
+        let (mut fields, mut updates) = (Vec::new(), 0);
+        if let Some(due) = self.due.take() {
+            let mut start = *input;
+            assert_eq!(start[0] >> 5, 1, "no size update where {due} is due");
+            let size = read(&mut start, 5);
+            assert!(size <= due, "a size of {size} where {due} is due");
+        }
         while let Some(first) = input.first().copied() {
             let (field, keep) = match first {
                 128.. => (self.entry(read(input, 7)), false),
                 64.. => (self.literal(input, 6), true),
                 32.. => {
                     assert!(fields.is_empty(), "a size update after a field");
-                    let size = read(input, 5);
-                    assert!(size <= 4096);
-                    self.shrink(size);
+                    updates += 1;
+                    assert!(updates <= 2, "a third size update");
+                    self.size = read(input, 5);
+                    assert!(self.size <= self.limit, "{} of {}", self.size, self.limit);
+                    self.shrink();
                     continue;
+                }
+                16.. => {
+                    let field = self.literal(input, 4);
+                    self.never.push(field.0.clone());
+                    (field, false)
                 }
                 _ => (self.literal(input, 4), false),
             };
             if keep {
                 self.table.push_front(field.clone());
-                self.shrink(4096);
+                self.shrink();
             }
             fields.push(field);
         }
+        assert!(self.size <= self.limit, "no size update");
         fields
     }
 
-    fn shrink(&mut self, size: usize) {
+    fn shrink(&mut self) {
         let sizes = |table: &VecDeque<(String, String)>| -> usize {
             table.iter().map(|(n, v)| n.len() + v.len() + 32).sum()
         };
-        while sizes(&self.table) > size {
+        while sizes(&self.table) > self.size {
             self.table.pop_back();
         }
     }
@@ -187,4 +271,53 @@ fn read(input: &mut &[u8], prefix: u32) -> usize {
         }
     }
     value
+}
+
+/// Blocks that a server may not send after its client has allowed a smaller table.
+mod tables {
+    use super::*;
+
+    fn after(limits: &[usize], block: &[u8]) {
+        let mut decoder = Decoder::new();
+        decoder.block(&entered("x-it", "one"));
+        for limit in limits {
+            decoder.allow(*limit);
+        }
+        decoder.block(block);
+    }
+
+    #[test]
+    fn are_told_and_kept() {
+        after(&[], &[0x80 | 62]);
+        after(&[0], &resized(0));
+        after(
+            &[50, 8192],
+            &[resized(50), resized(8192), vec![0x80 | 62]].concat(),
+        );
+        after(&[8192], &[0x80 | 62]);
+    }
+
+    #[test]
+    #[should_panic(expected = "no size update")]
+    fn are_not_left_unsaid() {
+        after(&[100], &[0x80 | 62]);
+    }
+
+    #[test]
+    #[should_panic(expected = "where 0 is due")]
+    fn are_not_skipped_when_they_were_the_smallest() {
+        after(&[0, 4096], &resized(4096));
+    }
+
+    #[test]
+    #[should_panic(expected = "8193 of 8192")]
+    fn are_not_larger_than_allowed() {
+        after(&[8192], &resized(8193));
+    }
+
+    #[test]
+    #[should_panic(expected = "Out of bounds access")]
+    fn lose_what_does_not_fit() {
+        after(&[38], &[resized(38), vec![0x80 | 62]].concat());
+    }
 }

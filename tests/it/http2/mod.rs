@@ -3,27 +3,39 @@
 //! | file        | is about                                                                       |
 //! |-------------|--------------------------------------------------------------------------------|
 //! | `rfc9113`   | each MUST of the protocol that binds a server, named after its section         |
+//! | `states`    | the same of streams in all their states, and of what is discarded              |
+//! | `sender`    | the same of what the server sends                                              |
+//! | `tunnels`   | CONNECT, and RFC 8441                                                          |
 //! | `rfc7541`   | the same of header compression                                                 |
 //! | `requests`  | what is a request and what is none; nothing of a bad one at the origin         |
 //! | `floods`    | too much of what is allowed                                                    |
 //! | `slow`      | clients that take their time                                                   |
 //! | `service`   | what good clients get: bodies, trailers, tunnels, early answers, drains        |
+//! | `logged`    | what of a request gets into the log                                            |
 //! | `clients`   | curl and the h2 crate                                                          |
 //! | `wire`, `hpack` | the client that says whatever a test wants                                 |
+//! | `watch`     | looks at every frame that comes back: each MUST that binds a sender            |
+//! | `table`     | `docs/http2.md` names each of these tests                                      |
 
 mod clients;
 mod floods;
 mod hpack;
+mod logged;
 mod requests;
 mod rfc7541;
 mod rfc9113;
+mod sender;
 mod service;
 mod slow;
-mod wire;
+mod states;
+mod table;
+mod tunnels;
+mod watch;
+pub(crate) mod wire;
 
 use crate::harness::{Config, Gate, Origin};
 
-use wire::Wire;
+use wire::{Answer, Wire};
 
 const CLOSED: &str = "headgate_connections_closed_total";
 
@@ -62,6 +74,26 @@ impl Scene {
                 assert!(whole, "{seen:?} ({place})");
             }
         }
+    }
+
+    /// The client's frames are an error of this stream with one of these codes, which the server may
+    /// make one of its connection (RFC 9113 section 5.4.1).
+    async fn refuses_on(&mut self, stream: u32, frames: &[Vec<u8>], codes: &[u32]) -> Answer {
+        self.wire.send(frames.concat()).await;
+        let end = |wire: &Wire| wire.closed || wire.so_far(stream).reset.is_some();
+        self.wire.until("an error", end).await;
+        let answer = self.wire.so_far(stream);
+        let code = self.wire.goaways.last().map(|(_, code)| *code);
+        let code = answer.reset.or(code);
+        assert!(
+            code.is_some_and(|code| codes.contains(&code)),
+            "{code:?} {answer:?}"
+        );
+        if !self.wire.closed {
+            self.wire.is_alive().await;
+        }
+        self.nothing_else_arrived().await;
+        answer
     }
 
     /// The client's frames end the connection with this code.

@@ -4,7 +4,7 @@
 use crate::harness::{Origin, Reply};
 
 use super::Scene;
-use super::hpack::literals;
+use super::hpack::{literals, raw};
 use super::wire::*;
 
 /// What comes of a request that is none.
@@ -14,19 +14,25 @@ enum End {
     Reset,
     /// It is answered; the connection goes on.
     Status(u16),
-    /// The connection ends with PROTOCOL_ERROR.
+    /// The connection ends with PROTOCOL_ERROR, or its stream does.
     Connection,
+    /// Any of these (section 8.1.1).
+    Malformed,
 }
 
 async fn refused(frames: Vec<u8>, end: End) {
     let mut scene = Scene::new().await;
     scene.wire.send(frames).await;
     match end {
-        End::Connection => scene.wire.ends_with(PROTOCOL_ERROR).await,
-        End::Reset => {
-            let answer = scene.wire.answer(1).await;
-            assert_eq!((answer.status, answer.reset), (0, Some(PROTOCOL_ERROR)));
+        End::Connection | End::Reset => {
+            let end = |wire: &Wire| wire.closed || wire.so_far(1).reset.is_some();
+            scene.wire.until("an error", end).await;
+            let answer = scene.wire.so_far(1);
+            let code = scene.wire.goaways.last().map(|(_, code)| *code);
+            assert_eq!(answer.status, 0, "{answer:?}");
+            assert_eq!(answer.reset.or(code), Some(PROTOCOL_ERROR));
         }
+        End::Malformed => scene.wire.ends_malformed(1).await,
         End::Status(status) => {
             let answer = scene.wire.answer(1).await.expect(status);
             assert_eq!(
@@ -36,7 +42,7 @@ async fn refused(frames: Vec<u8>, end: End) {
             assert!(answer.header("date").is_some());
         }
     }
-    if !matches!(end, End::Connection) {
+    if !scene.wire.closed {
         scene.wire.fetch(3, "/ok").await.expect(200);
         scene.wire.is_alive().await;
     }
@@ -113,6 +119,21 @@ are_refused! {
         all.extend(fields("GET", "/bad", &[]));
         all
     };
+    s8_3_1_a_second_scheme_is_malformed: End::Reset, {
+        let mut all = vec![(":scheme", "http")];
+        all.extend(fields("GET", "/bad", &[]));
+        all
+    };
+    s8_3_1_an_empty_method_is_malformed: End::Malformed, instead(":method", "");
+    s8_3_1_a_method_that_is_no_token_is_malformed: End::Malformed, instead(":method", "G(T");
+    s8_3_1_a_blank_in_the_method_is_malformed: End::Malformed, instead(":method", "GET /ok");
+    s8_3_1_a_nul_in_the_path_is_malformed: End::Malformed, instead(":path", "/bad\0");
+    s8_3_1_a_control_byte_in_the_authority_is_malformed: End::Malformed, instead(":authority", "shop\u{1}.test");
+    s8_3_1_a_path_in_the_authority_is_malformed: End::Malformed, instead(":authority", "shop.test/ok");
+    s8_3_1_a_blank_around_the_path_is_malformed: End::Malformed, instead(":path", "/bad ");
+    s8_3_1_a_path_that_is_an_address_is_malformed: End::Malformed, instead(":path", "http://shop.test/bad");
+    s8_3_an_upper_case_pseudo_header_is_malformed: End::Malformed, with(":Path", "/bad");
+    s8_3_a_pseudo_header_of_nothing_is_malformed: End::Malformed, with(":", "/bad");
     s8_3_1_a_request_without_a_method_is_malformed: End::Reset, without(":method");
     s8_3_1_a_request_without_a_scheme_is_malformed: End::Reset, without(":scheme");
     s8_3_1_a_request_without_a_path_is_malformed: End::Reset, without(":path");
@@ -146,6 +167,157 @@ are_refused! {
     };
     no_host_at_all_is_refused: End::Status(400), [(":method", "GET"), (":scheme", "http"), (":path", "/bad")];
     rfc8441_a_protocol_without_connect_is_malformed: End::Reset, with(":protocol", "websocket");
+}
+
+/// Requests with a field that may be none, each on a connection of its own.
+async fn are_malformed(lines: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
+    let mut scene = Scene::new().await;
+    for (name, value) in lines {
+        println!("{name:?}: {value:?}");
+        let head = literals(&fields("GET", "/bad", &[]));
+        let block = [head, raw(&name, &value)].concat();
+        scene.wire = Wire::connect(&scene.gate).await;
+        let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block);
+        scene.wire.send(request).await;
+        scene.wire.ends_malformed(1).await;
+    }
+    scene.nothing_else_arrived().await;
+}
+
+#[tokio::test]
+async fn s8_2_1_each_byte_that_may_not_be_in_a_name_is_malformed() {
+    let bytes = (0..=0x20).chain(0x41..=0x5a).chain([0x3a]);
+    let bytes = bytes.chain(0x7f..=0xff_u8);
+    are_malformed(bytes.map(|byte| (vec![b'x', byte, b'y'], b"1".to_vec()))).await;
+}
+
+#[tokio::test]
+async fn s8_2_1_names_are_judged_at_both_ends_too() {
+    let names: [&[u8]; 6] = [b"X", b"x:", b" x", b"x ", b"x\0", b"\x80"];
+    are_malformed(names.map(|name| (name.to_vec(), b"1".to_vec()))).await;
+}
+
+#[tokio::test]
+async fn s8_2_1_nul_and_line_breaks_are_malformed_wherever_they_are_in_a_value() {
+    let bytes = [0, b'\n', b'\r'];
+    let values = bytes.into_iter().flat_map(|byte| {
+        let places = [vec![byte], vec![byte, b'1'], vec![b'1', byte]];
+        places.into_iter().chain([vec![b'1', byte, b'2']])
+    });
+    are_malformed(values.map(|value| (b"x-it".to_vec(), value))).await;
+}
+
+#[tokio::test]
+async fn s8_2_1_blanks_around_a_value_are_malformed() {
+    let values: [&[u8]; 6] = [b" 1", b"1 ", b"\t1", b"1\t", b" ", b"\t"];
+    are_malformed(values.map(|value| (b"x-it".to_vec(), value.to_vec()))).await;
+}
+
+/// Trailers with a field that may be none: the request does not come to its end at the origin.
+async fn are_malformed_as_trailers(lines: &[(&str, &str)]) {
+    let mut scene = Scene::new().await;
+    for (name, value) in lines {
+        println!("{name:?}: {value:?}");
+        scene.wire = Wire::connect(&scene.gate).await;
+        let asked = scene.origin.requests("/ok") + 1;
+        scene.wire.send(post(1, "/ok", &[])).await;
+        scene.origin.until_asked("/ok", asked).await;
+        let block = raw(name.as_bytes(), value.as_bytes());
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block);
+        scene.wire.send([data(1, 0, "x"), trailers].concat()).await;
+        scene.wire.ends_malformed(1).await;
+        let gauge = "headgate_http_in_flight_requests";
+        scene.gate.until(gauge, &[], 0.0).await;
+        assert!(!scene.origin.last("/ok").whole);
+    }
+}
+
+#[tokio::test]
+async fn s8_2_1_what_may_not_be_in_a_field_may_not_be_in_trailers() {
+    are_malformed_as_trailers(&[
+        ("X-Upper", "1"),
+        ("x:y", "1"),
+        ("x y", "1"),
+        ("", "1"),
+        ("x-it", "1\0"),
+        ("x-it", "1\r\nx-b: 2"),
+        ("x-it", "\n1"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn s8_2_2_fields_of_a_connection_are_malformed_in_trailers() {
+    are_malformed_as_trailers(&[
+        ("connection", "close"),
+        ("keep-alive", "1"),
+        ("proxy-connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn s8_3_every_pseudo_header_is_malformed_in_trailers() {
+    are_malformed_as_trailers(&[
+        (":path", "/bad"),
+        (":method", "GET"),
+        (":status", "200"),
+        (":shop", "1"),
+        (":protocol", "websocket"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn s8_1_1_padding_is_no_content() {
+    let mut scene = Scene::new().await;
+    let frames = [
+        post(1, "/ok", &[("content-length", "4")]),
+        data(1, PADDED, b"\x03bo\0\0\0"),
+        data(1, PADDED | END_STREAM, b"\x01dy\0"),
+    ];
+    scene.wire.send(frames.concat()).await;
+    scene.wire.answer(1).await.expect(200);
+    assert_eq!(scene.origin.last("/ok").body, b"body");
+}
+
+/// The request may be answered before its content shows what it is, and is whole at the origin then.
+#[tokio::test]
+async fn s8_1_1_content_where_none_was_announced_is_malformed() {
+    let mut scene = Scene::new().await;
+    let none = [("content-length", "0")];
+    let frames = [post(1, "/ok", &none), data(1, END_STREAM, "GET /bad")];
+    scene.wire.send(frames.concat()).await;
+    let end = |wire: &Wire| wire.closed || wire.so_far(1).ended || wire.so_far(1).reset.is_some();
+    scene.wire.until("an end", end).await;
+    let answer = scene.wire.so_far(1);
+    if answer.status != 200 {
+        scene.wire.ends_malformed(1).await;
+    }
+    scene.nothing_else_arrived().await;
+    let seen = scene.origin.seen("/ok");
+    assert!(seen.iter().all(|seen| seen.body.is_empty()), "{seen:?}");
+}
+
+#[tokio::test]
+async fn s8_1_1_contents_as_long_as_announced_are_passed_on_with_trailers_and_without() {
+    let mut scene = Scene::new().await;
+    let five = [("content-length", "5")];
+    let trailers = headers(1, END_STREAM, &[("x-sum", "1")]);
+    let frames = [post(1, "/ok", &five), data(1, 0, "12345"), trailers];
+    scene.wire.send(frames.concat()).await;
+    scene.wire.answer(1).await.expect(200);
+    assert_eq!(scene.origin.last("/ok").body, b"12345");
+    let frames = [post(3, "/ok", &five), data(3, 0, "12"), data(3, 0, "345")];
+    scene.wire.send(frames.concat()).await;
+    scene.wire.send(data(3, END_STREAM, "")).await;
+    scene.wire.answer(3).await.expect(200);
+    assert_eq!(scene.origin.last("/ok").body, b"12345");
+    let none = get_with(5, "/ok", &[("content-length", "0")]);
+    scene.wire.send(none).await;
+    scene.wire.answer(5).await.expect(200);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! A client of HTTP/2 that says whatever a test wants, frame by frame.
 //!
 //! It acknowledges SETTINGS and PING and gives window back, as clients must, unless told to be `mute`.
-//! Everything else is the test's. Answers are put together here and not by a library.
+//! Everything else is the test's. Answers are put together here and not by a library, and `watch` looks
+//! at every frame.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::hpack::{Decoder, Fields, literals};
+use super::watch::{Watch, pairs};
 use crate::harness::{Gate, patiently};
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -33,12 +35,14 @@ pub(crate) const WITH_PRIORITY: u8 = 32;
 
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const INTERNAL_ERROR: u32 = 2;
 pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
 pub(crate) const STREAM_CLOSED: u32 = 5;
 pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
 pub(crate) const COMPRESSION_ERROR: u32 = 9;
+pub(crate) const CONNECT_ERROR: u32 = 10;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A frame as it goes over the wire.
@@ -116,7 +120,7 @@ pub(crate) struct Answer {
     pub(crate) early: Vec<(u16, Fields)>,
     /// Whether END_STREAM came.
     pub(crate) ended: bool,
-    /// The code of RST_STREAM, if one came.
+    /// The code of the first RST_STREAM, if one came.
     pub(crate) reset: Option<u32>,
 }
 
@@ -146,7 +150,14 @@ pub(crate) struct Wire {
     buffer: Vec<u8>,
     decoder: Decoder,
     block: Vec<u8>,
+    /// Whether the block that is coming ends its stream.
+    ends: bool,
     answers: HashMap<u32, Answer>,
+    pub(crate) watch: Watch,
+    /// Every frame: type, flags, stream, bytes.
+    pub(crate) frames: Vec<(u8, u8, u32, usize)>,
+    /// Names that came as literals that are never indexed.
+    pub(crate) never_indexed: Vec<String>,
     /// Every GOAWAY: last stream and code.
     pub(crate) goaways: Vec<(u32, u32)>,
     pub(crate) pongs: VecDeque<Vec<u8>>,
@@ -173,7 +184,11 @@ impl Wire {
             buffer: Vec::new(),
             decoder: Decoder::new(),
             block: Vec::new(),
+            ends: false,
             answers: HashMap::new(),
+            watch: Watch::new(),
+            frames: Vec::new(),
+            never_indexed: Vec::new(),
             goaways: Vec::new(),
             pongs: VecDeque::new(),
             settings: HashMap::new(),
@@ -205,6 +220,7 @@ impl Wire {
 
     /// Writes these bytes; a peer that has closed is found out when reading.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.watch.says(bytes.as_ref());
         let write = self.stream.write_all(bytes.as_ref());
         if patiently("the gate to read", write).await.is_err() {
             return;
@@ -258,14 +274,14 @@ impl Wire {
     }
 
     async fn take(&mut self, kind: u8, flags: u8, stream: u32, payload: Vec<u8>) {
+        self.frames.push((kind, flags, stream, payload.len()));
+        for table in self.watch.hears(kind, flags, stream, &payload) {
+            self.decoder.allow(table as usize);
+        }
         match kind {
             SETTINGS if flags & ACK != 0 => self.acks += 1,
             SETTINGS => {
-                for pair in payload.chunks(6) {
-                    let id = u16::from_be_bytes([pair[0], pair[1]]);
-                    let value = u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]]);
-                    self.settings.insert(id, value);
-                }
+                self.settings.extend(pairs(&payload));
                 if !self.mute {
                     self.send(frame(SETTINGS, ACK, 0, &[])).await;
                 }
@@ -278,7 +294,9 @@ impl Wire {
             }
             RST_STREAM => {
                 let code = u32::from_be_bytes(payload[..4].try_into().unwrap());
-                self.answers.entry(stream).or_default().reset = Some(code);
+                let answer = self.answers.entry(stream).or_default();
+                // The first one closes it.
+                answer.reset.get_or_insert(code);
             }
             HEADERS | CONTINUATION => {
                 assert_eq!(
@@ -286,18 +304,24 @@ impl Wire {
                     0
                 );
                 self.block.extend(payload);
+                self.ends |= kind == HEADERS && flags & END_STREAM != 0;
                 if flags & END_HEADERS != 0 {
                     let block = std::mem::take(&mut self.block);
                     let fields = self.decoder.block(&block);
+                    self.never_indexed.append(&mut self.decoder.never);
+                    let ends = std::mem::take(&mut self.ends);
+                    self.watch.section(stream, &fields, ends);
                     self.section(stream, fields);
-                }
-                if kind == HEADERS && flags & END_STREAM != 0 {
-                    self.answers.entry(stream).or_default().ended = true;
+                    self.answers.entry(stream).or_default().ended |= ends;
                 }
             }
             DATA => {
+                let padding = (flags & PADDED != 0).then(|| usize::from(payload[0]));
+                let content = payload.len() - padding.unwrap_or(0);
                 let answer = self.answers.entry(stream).or_default();
-                answer.body.extend_from_slice(&payload);
+                answer
+                    .body
+                    .extend_from_slice(&payload[usize::from(padding.is_some())..content]);
                 answer.ended |= flags & END_STREAM != 0;
                 let ended = answer.ended;
                 if !self.mute && !payload.is_empty() {
@@ -319,16 +343,7 @@ impl Wire {
             answer.trailers = fields;
             return;
         }
-        let (name, status) = fields.remove(0);
-        assert_eq!(name, ":status");
-        for (name, _) in &fields {
-            assert!(
-                !name.starts_with(':') && *name == name.to_lowercase(),
-                "{name}"
-            );
-            let hop = ["connection", "transfer-encoding", "upgrade", "keep-alive"];
-            assert!(!hop.contains(&name.as_str()), "{name} in HTTP/2");
-        }
+        let (_, status) = fields.remove(0);
         match status.parse().unwrap() {
             early @ 100..200 => answer.early.push((early, fields)),
             status => (answer.status, answer.headers) = (status, fields),
@@ -396,5 +411,31 @@ impl Wire {
             wire.acks > 0 && !wire.settings.is_empty()
         })
         .await;
+    }
+
+    /// The message on this stream is malformed (RFC 9113 section 8.1.1): its stream or its connection
+    /// ends with PROTOCOL_ERROR, or it is answered that it is no request. Others go on.
+    #[track_caller]
+    pub(crate) fn ends_malformed(&mut self, stream: u32) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        async move {
+            self.until("an end", |wire| {
+                let so_far = wire.so_far(stream);
+                wire.closed || so_far.ended || so_far.reset.is_some()
+            })
+            .await;
+            let so_far = self.so_far(stream);
+            let code = self.goaways.last().map(|(_, code)| *code);
+            let answered = so_far.status >= 400;
+            let judged = so_far.reset.or(code) == Some(PROTOCOL_ERROR);
+            assert!(
+                answered || judged,
+                "{so_far:?} {:?} ({place})",
+                self.goaways
+            );
+            if !self.closed && code.is_none() {
+                self.is_alive().await;
+            }
+        }
     }
 }
