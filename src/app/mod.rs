@@ -187,7 +187,12 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     // The control plane holds the other ends of the workers' commands.
     control.shutdown_background();
     workers.join();
-    // Nothing is stored or purged any more.
+    write_out(&live, log);
+    outcome
+}
+
+/// What still waits to be written, after the workers have ended: nothing is stored or purged any more.
+fn write_out(live: &Live, log: Option<Writer>) {
     if !live.cache.close(DISK_PATIENCE) {
         tracing::warn!("the cache could not be written to its disk in time");
     }
@@ -196,7 +201,6 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     {
         tracing::warn!("the access log could not be written out");
     }
-    outcome
 }
 
 /// Resolves when the caller wants it to stop.

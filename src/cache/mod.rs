@@ -447,7 +447,6 @@ impl Cache {
             request: Arc::new(request.headers.clone()),
             candidates,
             forward: found.forward,
-            requested: asked.now,
             rule: Arc::clone(rule),
             asked: asked.clone(),
             fallback: fallback.map(|entry| (Arc::clone(entry), asked.control.stale_if_error)),

@@ -99,7 +99,6 @@ pub struct Permit {
     /// Stored answers that the origin is asked about; first the one that fits the request, if any does.
     pub(super) candidates: Vec<Arc<Entry>>,
     pub(super) forward: Forward,
-    pub(super) requested: Instant,
     pub(super) rule: Arc<CacheRule>,
     pub(super) asked: Asked,
     /// A stale answer, should the origin fail; and for how long its client takes one by itself.
@@ -125,6 +124,10 @@ pub enum Started {
 
 /// What became of the origin's `304`.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once per fetch; a box would cost more"
+)]
 pub enum Revalidated {
     /// The stored answer holds; everyone is served from it, the leader through its `Waiter`.
     Confirmed,
@@ -360,7 +363,7 @@ impl Permit {
     fn times(&self) -> Times {
         let clock = &self.flying.cache.clock;
         Times {
-            requested: self.requested,
+            requested: self.asked.now,
             received: clock.now(),
             wall: clock.wall(),
         }

@@ -148,33 +148,10 @@ impl Waiter {
                 if self.is_for_others(ticket, &entry.tags, &entry.vary) {
                     return Some(Seen::Other(Outcome::Varies));
                 }
-                let verdict = match *came {
-                    // It came from disk, after the look-up.
-                    Came::Validated if self.forward == Forward::UriMiss => Verdict::Validated {
-                        forward: Forward::Stale,
-                        collapsed: !leads,
-                    },
-                    Came::Validated => Verdict::Validated {
-                        forward: self.forward,
-                        collapsed: !leads,
-                    },
-                    // It waited for a fetch, or asks for more than that something is fresh.
-                    Came::Recalled if !leads && !self.role.takes_stale => {
-                        return Some(Seen::Other(Outcome::Varies));
-                    }
-                    Came::Recalled => Verdict::Recalled {
-                        ttl: entry.age.ttl(now),
-                    },
-                    Came::Found => Verdict::Hit {
-                        ttl: entry.age.ttl(now),
-                    },
-                    Came::Fallback(_) if !self.role.takes_stale => {
-                        return Some(Seen::Other(Outcome::Failed));
-                    }
-                    Came::Fallback(status) => Verdict::Fallback {
-                        status,
-                        collapsed: !leads,
-                    },
+                let verdict = match self.verdict(*came, &entry.age, now) {
+                    Ok(verdict) => verdict,
+                    Err(Unfit::LookAgain) => return Some(Seen::Other(Outcome::Varies)),
+                    Err(Unfit::Failed) => return Some(Seen::Other(Outcome::Failed)),
                 };
                 let (status, headers) = self.head(&entry.head, &entry.age, verdict, now);
                 let body = if status == StatusCode::NOT_MODIFIED {
@@ -222,6 +199,32 @@ impl Waiter {
         }
     }
 
+    /// How a stored answer came about for this request, if it may have it.
+    fn verdict(&self, came: Came, age: &Ageing, now: Instant) -> Result<Verdict, Unfit> {
+        let Role {
+            leads, takes_stale, ..
+        } = self.role;
+        Ok(match came {
+            Came::Validated => Verdict::Validated {
+                forward: match self.forward {
+                    // It came from disk, after the look-up.
+                    Forward::UriMiss => Forward::Stale,
+                    forward => forward,
+                },
+                collapsed: !leads,
+            },
+            Came::Found => Verdict::Hit { ttl: age.ttl(now) },
+            // It waited for a fetch, and asks for more than that something is fresh.
+            Came::Recalled if !leads && !takes_stale => return Err(Unfit::LookAgain),
+            Came::Recalled => Verdict::Recalled { ttl: age.ttl(now) },
+            Came::Fallback(_) if !takes_stale => return Err(Unfit::Failed),
+            Came::Fallback(status) => Verdict::Fallback {
+                status,
+                collapsed: !leads,
+            },
+        })
+    }
+
     fn released(&self, refusal: Refusal) -> Outcome {
         Outcome::Released(Refusal {
             forward: self.forward,
@@ -246,6 +249,12 @@ impl Waiter {
             (head.status, head.answer(age, verdict))
         }
     }
+}
+
+/// Why a request may not have what others may.
+enum Unfit {
+    LookAgain,
+    Failed,
 }
 
 enum Seen {

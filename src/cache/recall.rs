@@ -64,7 +64,8 @@ impl Permit {
             let _is_back = store.put_back(key, &entry, room, generations);
         }
         let is_fresh = standing == Standing::Current && entry.is_fresh(cache.clock.now());
-        if self.asked.is_answered_by(&entry.age, is_fresh) {
+        // What a request takes that is stale is for it alone, and others wait for this flight.
+        if is_fresh && self.asked.is_answered_by(&entry.age, true) {
             if let Some(disk) = &cache.disk {
                 disk.answered();
             }

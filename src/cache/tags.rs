@@ -78,7 +78,8 @@ fn host_name(name: &[u8], hasher: &RandomState) -> u64 {
 
 /// An operator's tags of an answer.
 pub(super) fn names(headers: &HeaderMap) -> Vec<&[u8]> {
-    let lists: [(_, fn(u8) -> bool); 2] = [
+    type Parts = fn(u8) -> bool;
+    let lists: [(_, Parts); 2] = [
         (SURROGATE_KEY, |byte| byte == b' ' || byte == b'\t'),
         (CACHE_TAG, |byte| byte == b','),
     ];

@@ -15,6 +15,9 @@ use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap, HeaderName, Head
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Vary(Box<[Nominated]>);
 
+/// A nominated field: its name, its value as it was sent if in one line, its normalised value if it had one.
+pub(super) type Part = (HeaderName, Option<HeaderValue>, Option<Box<[u8]>>);
+
 #[derive(Debug, Clone)]
 struct Nominated {
     name: HeaderName,
@@ -90,7 +93,7 @@ impl Vary {
         }
     }
 
-    /// The nominated fields: name, value as it was sent if in one line, normalised value if there was one.
+    /// The nominated fields, each as a `Part`.
     pub(super) fn parts(
         &self,
     ) -> impl Iterator<Item = (&HeaderName, Option<&HeaderValue>, Option<&[u8]>)> {
@@ -100,9 +103,7 @@ impl Vary {
     }
 
     /// What `parts` gave.
-    pub(super) fn from_parts(
-        parts: Vec<(HeaderName, Option<HeaderValue>, Option<Box<[u8]>>)>,
-    ) -> Self {
+    pub(super) fn from_parts(parts: Vec<Part>) -> Self {
         let nominated = parts.into_iter();
         let nominated = nominated.map(|(name, sent, value)| Nominated { name, sent, value });
         Self(nominated.collect())

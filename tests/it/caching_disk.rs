@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Answer, Config, Gate, Origin, Reply, Request, Timed};
+use crate::harness::{Answer, Config, Gate, Origin, Reply, Request, Timed, eventually};
 
 const OBJECTS: &str = "headgate_cache_disk_objects";
 const WRITES: &str = "headgate_cache_disk_writes_total";
@@ -103,7 +103,7 @@ impl Shop {
 
     /// All files of answers.
     fn files(&self) -> Vec<PathBuf> {
-        let folders = list(&self.path().join("objects"));
+        let folders = list(&self.path().join("answers"));
         let mut files: Vec<_> = folders.iter().flat_map(|folder| list(folder)).collect();
         files.sort();
         files
@@ -226,7 +226,7 @@ async fn a_file_that_is_not_as_it_was_written_is_a_miss() {
     change(4, &|bytes| *bytes.last_mut().unwrap() ^= 1);
     let sixth = std::fs::read(&files[5]).unwrap();
     std::fs::write(
-        &files[4].with_file_name(files[5].file_name().unwrap()),
+        files[4].with_file_name(files[5].file_name().unwrap()),
         sixth,
     )
     .unwrap();
@@ -450,6 +450,21 @@ async fn a_request_that_wants_better_is_asked_about() {
 }
 
 #[tokio::test]
+async fn that_one_request_takes_stale_answers_says_nothing_of_others() {
+    let shop = shop().await;
+    shop.fill(&["/p"]).await;
+    let gate = Timed::start_ahead(shop.config(), 200).await;
+    gate.until(OBJECTS, 1.0).await;
+
+    let stale = gate.get_with("/p", &[("cache-control", "max-stale")]).await;
+    let other = gate.get("/p").await.expect(200);
+
+    assert!(is_validated(&stale), "{}", stale.cache());
+    assert!(other.is_hit(), "{}", other.cache());
+    assert_eq!(shop.asked("/p"), 2);
+}
+
+#[tokio::test]
 async fn a_stale_answer_from_disk_is_better_than_an_error_where_the_route_says_so() {
     let mut shop = Shop {
         rule: "stale_if_error: 1h",
@@ -539,12 +554,32 @@ async fn the_files_stay_within_their_bound() {
     );
     drop(gate);
 
-    // The last are left, and a smaller bound counts for what lies there.
+    // The last are left.
     let gate = shop.reopen(files).await;
     assert!(is_from_disk(&gate.get("/39").await));
     assert!(!gate.get("/0").await.expect(200).is_hit());
+}
+
+#[tokio::test]
+async fn a_smaller_bound_counts_for_what_lies_there_already() {
+    let shop = shop().await;
+    let targets: Vec<String> = (0..30).map(|n| format!("/{n}")).collect();
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    shop.fill(&targets).await;
+    let shop = Shop {
+        size: "1MiB",
+        ..shop
+    };
+
+    let gate = shop.open().await;
+
+    eventually("there are fewer files", async || {
+        let bytes: u64 = shop.files().iter().map(|file| length(file)).sum();
+        (bytes <= 1 << 20).then_some(())
+    })
+    .await;
     drop(gate);
-    std::fs::remove_dir_all(shop.path()).unwrap();
+    assert_eq!(shop.files().len(), 17);
 }
 
 async fn fetch_one(gate: &Timed, target: &str, written: usize) {
@@ -581,6 +616,14 @@ async fn a_full_disk_turns_it_off_and_nothing_else() {
 #[tokio::test]
 async fn a_folder_that_cannot_be_used_is_done_without() {
     let shop = shop().await;
+    let precious = shop.path().join("answers/ab/0");
+    std::fs::create_dir_all(precious.parent().unwrap()).unwrap();
+    std::fs::write(&precious, "of another").unwrap();
+    let gate = shop.open().await;
+    assert_eq!(gate.metrics().await.sum(UP, &[]), 0.0);
+    drop(gate);
+    assert!(precious.exists());
+    std::fs::remove_dir_all(shop.path()).unwrap();
     std::fs::write(shop.path(), "a file").unwrap();
     let gate = shop.open().await;
     assert_eq!(gate.metrics().await.sum(UP, &[]), 0.0);

@@ -189,11 +189,7 @@ impl Index {
     }
 
     fn shard(&self, key: u128) -> &Mutex<Shard> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "reduced to the number of shards"
-        )]
-        let index = key as usize % self.shards.len();
+        let index = (key % SHARDS as u128) as usize;
         &self.shards[index]
     }
 }

@@ -1,7 +1,7 @@
 //! Answers on disk, behind those in memory: what is stored goes there too, and outlives eviction and restarts.
 //!
 //! ```text
-//! store, permit, fill -- keep ---> writer (a thread)      objects/ab/..., one file an answer
+//! permit, fill -------- keep ----> writer (a thread)      answers/ab/..., one file an answer
 //! permit ------------- recall ---> readers (two threads)
 //! selector, mod -------- purged -> purges -- writer ----> journal
 //! ```
@@ -99,6 +99,8 @@ struct Shared {
     base: Base,
     up: AtomicBool,
     closing: AtomicBool,
+    /// The writer was told to look around and has not begun to.
+    woken: AtomicBool,
     /// Held while the folder is in use.
     lock: Mutex<Option<File>>,
     counters: Counters,
@@ -209,6 +211,7 @@ impl Disk {
             base,
             up: AtomicBool::new(journal.is_some()),
             closing: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
             lock: Mutex::new(lock),
             counters: Counters::default(),
         });
@@ -288,7 +291,9 @@ impl Disk {
 
     /// Has the writer look around; one that is busy will anyway.
     fn wake(&self) {
-        if let Some(threads) = &self.threads {
+        if let Some(threads) = &self.threads
+            && !self.shared.woken.swap(true, Ordering::AcqRel)
+        {
             drop(threads.jobs.try_send(Job::Wake));
         }
     }
@@ -422,7 +427,7 @@ impl Shared {
         let file = format!("{:032x}-{:016x}", name.key, name.vary);
         [
             self.folder.as_path(),
-            "objects".as_ref(),
+            "answers".as_ref(),
             folder.as_ref(),
             file.as_ref(),
         ]

@@ -183,6 +183,9 @@ impl Purges {
 
     /// Notes a purge.
     pub(super) fn add(&mut self, what: Purged<'_>, number: u64, strength: Strength) {
+        if self.lost {
+            return;
+        }
         let mut named = |hash: u128| {
             self.named.entry(hash).or_default().set(number, strength);
             record(self.epoch, NAME, strength, number, &hash.to_le_bytes())
@@ -355,6 +358,7 @@ fn check(epoch: u64, bytes: &[u8]) -> [u8; CHECK] {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by it")]
 mod tests {
     use Standing::{Current, Gone, Stale};
     use Strength::{Hard, Soft};

@@ -315,6 +315,7 @@ impl<'a> In<'a> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by it")]
 mod tests {
     use super::*;
 

@@ -5,13 +5,14 @@
 //! found out by its checksums. Only the journal is waited for, when it is begun and when it is closed, which
 //! is preceded by all files. Invariant: files and those about to be written are within the bound.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 
 use crate::cache::entry::Entry;
 
@@ -32,6 +33,9 @@ pub(super) enum Job {
     Wake,
 }
 
+/// Which folders are ours, and in use.
+const LOCK: &str = "headgate-cache.lock";
+
 /// A folder that is ours.
 pub(super) struct Opened {
     pub(super) purges: Purges,
@@ -46,8 +50,15 @@ pub(super) struct Opened {
 pub(super) fn open(folder: &Path, wall: u64, memory: usize) -> io::Result<Opened> {
     let mut private = DirBuilder::new();
     private.recursive(true).mode(0o700);
-    private.create(folder.join("objects"))?;
-    let lock = options().open(folder.join("lock"))?;
+    let lock = folder.join(LOCK);
+    if !lock.exists() && fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()) {
+        // Files would be deleted there.
+        return Err(io::Error::other(
+            "the folder is not empty, and not of a cache",
+        ));
+    }
+    private.create(folder.join("answers"))?;
+    let lock = options().open(lock)?;
     lock.try_lock()?;
     remove(&folder.join("new"))?;
     let journal = match fs::read(folder.join("journal")) {
@@ -103,6 +114,15 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+fn is_named_by_us(name: &OsStr) -> bool {
+    let mut parts = name.as_encoded_bytes().split(|byte| *byte == b'-');
+    let mut is_hash = |length: usize| {
+        let part = parts.next().unwrap_or_default();
+        part.len() == length && part.iter().all(u8::is_ascii_hexdigit)
+    };
+    is_hash(32) && is_hash(16) && parts.next().is_none()
+}
+
 /// The thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -131,11 +151,8 @@ impl Writer {
                 break;
             }
         }
-        loop {
-            match self.queue.try_recv() {
-                Ok(job) => self.work(job),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(job) = self.queue.try_recv() {
+            self.work(job);
         }
         self.attempt(Self::close);
         self.shared.up.store(false, Ordering::Release);
@@ -163,6 +180,7 @@ impl Writer {
 
     /// What others have left to do: purges into the journal, files to delete.
     fn turn(&mut self) -> io::Result<()> {
+        self.shared.woken.store(false, Ordering::Release);
         let (pending, is_long) = {
             let mut purges = self.shared.purges.lock();
             (purges.take_pending(), purges.is_long())
@@ -187,7 +205,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, name: Name, key: &[u8], entry: &Entry) -> io::Result<()> {
+    fn write(&self, name: Name, key: &[u8], entry: &Entry) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         // Its place, and its bytes.
         self.delete(name)?;
@@ -253,7 +271,7 @@ impl Writer {
 
     /// Makes the index of what lies there already.
     fn scan(&mut self) -> io::Result<()> {
-        for folder in fs::read_dir(self.shared.folder.join("objects"))? {
+        for folder in fs::read_dir(self.shared.folder.join("answers"))? {
             let folder = folder?;
             if !folder.file_type()?.is_dir() {
                 continue;
@@ -262,7 +280,10 @@ impl Writer {
                 if self.shared.closing.load(Ordering::Acquire) {
                     return Ok(());
                 }
-                self.take_in(&file?.path())?;
+                let file = file?;
+                if is_named_by_us(&file.file_name()) && file.file_type()?.is_file() {
+                    self.take_in(&file.path())?;
+                }
             }
             self.turn()?;
         }
@@ -314,7 +335,7 @@ impl Writer {
     /// Closes the journal behind all that it is about.
     fn close(&mut self) -> io::Result<()> {
         self.turn()?;
-        let objects = File::open(self.shared.folder.join("objects"))?;
+        let objects = File::open(self.shared.folder.join("answers"))?;
         rustix::fs::syncfs(&objects)?;
         let end = {
             let purges = self.shared.purges.lock();
