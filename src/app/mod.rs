@@ -43,7 +43,7 @@ use worker::Workers;
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the cache may take to be written to its disk at the end.
-const DISK_PATIENCE: Duration = Duration::from_secs(10);
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a caller may decide besides the config file.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 //!
 //! At its start it looks through the folder and makes the index; meanwhile answers wait in its queue. An
 //! answer is written to `new` and renamed, without waiting for the device: a file that a crash has torn is
-//! found out by its checksums. Only the journal is waited for, when it is begun and when it is closed, which
-//! is preceded by all files. Invariant: files and those about to be written are within the bound.
+//! found out by its checksums. Only the journal is waited for, when it is begun and when it is closed: not
+//! the whole file system, which others write to as well. Invariant: files and those about to be written are within the bound.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -335,8 +335,6 @@ impl Writer {
     /// Closes the journal behind all that it is about.
     fn close(&mut self) -> io::Result<()> {
         self.turn()?;
-        let objects = File::open(self.shared.folder.join("answers"))?;
-        rustix::fs::syncfs(&objects)?;
         let end = {
             let purges = self.shared.purges.lock();
             if purges.lost {
