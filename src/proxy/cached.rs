@@ -139,7 +139,7 @@ pub(super) async fn look_up(
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Bypass(why) => {
                 let requested = context.worker.cache.clock().now();
-                let answer = pass_by(context, upstream, body, why).await?;
+                let mut answer = go_past(context, upstream, body, why).await?;
                 if context.request.method == Method::HEAD {
                     asking(context, host, upstream, &beyond, |request, scratch| {
                         let (status, headers) = (answer.status(), answer.headers());
@@ -147,6 +147,7 @@ pub(super) async fn look_up(
                         cache.observe_head(rule, request, requested, status, headers, scratch);
                     });
                 }
+                label(&mut answer, why);
                 return Ok(answer);
             }
             Lookup::Wait(waiter) => (waiter, None),
@@ -206,16 +207,31 @@ async fn pass_by(
     body: Inbound,
     why: Bypass,
 ) -> Result<Response<Stream>, Reject> {
+    let mut answer = go_past(context, upstream, body, why).await?;
+    label(&mut answer, why);
+    Ok(answer)
+}
+
+/// Sends a request past the cache. The answer is what the endpoint has said.
+async fn go_past(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+    why: Bypass,
+) -> Result<Response<Stream>, Reject> {
     context.cache = Some(CacheResult::Bypass);
     if let Some(route) = context.route {
         let metrics = &context.view.snapshot.routes[route.0].metrics;
         metrics.worker(context.worker.id).cache_bypass(why);
     }
     let order = Order::new(context, upstream);
-    let mut answer = forward::straight(context, &order, body).await?;
+    forward::straight(context, &order, body).await
+}
+
+/// Makes an answer from past the cache into the client's.
+fn label(answer: &mut Response<Stream>, why: Bypass) {
     cache::strip(answer.headers_mut());
     why.annotate(answer.headers_mut());
-    Ok(answer)
 }
 
 /// Shows the cache a request as it sees it, and lends it a buffer.
