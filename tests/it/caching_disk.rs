@@ -670,6 +670,30 @@ async fn a_disk_that_hangs_holds_up_nobody_but_those_who_wait_for_it() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_written_in_time_is_dropped_and_counted() {
+    let shop = shop().await;
+    let gate = shop.open().await;
+    // Whoever opens it for writing waits until somebody reads.
+    let new = shop.path().join("new");
+    mknodat(CWD, &new, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+
+    let targets = ["/large/1", "/large/2", "/large/3"];
+    for target in targets {
+        gate.get(target).await.expect(200);
+    }
+
+    let dropped = "headgate_cache_disk_dropped_total";
+    assert_eq!(gate.metrics().await.sum(dropped, &[]), 2.0);
+    purge(&gate, json!({ "tag": "3" })).await;
+    for (target, is_hit) in targets.into_iter().zip([true, true, false]) {
+        let answer = gate.get(target).await.expect(200);
+        assert_eq!(answer.is_hit(), is_hit, "{target} {}", answer.cache());
+    }
+    drop(std::fs::File::open(&new).unwrap());
+    gate.until(UP, 0.0).await;
+}
+
+#[tokio::test]
 async fn it_has_threads_of_its_own() {
     let shop = shop().await;
     let gate = Gate::start(&shop.config()).await;

@@ -45,14 +45,14 @@ use super::vary::Vary;
 
 use index::{Index, Name};
 use purges::Purges;
-use reader::Read;
+use reader::{Found, Read};
 use writer::{Job, Writer};
 
 pub(super) use purges::Purged;
 
 /// Answers that may be used unasked for less than this are not worth a file.
 const WORTH: Duration = Duration::from_secs(10);
-/// How long a fetch waits for the disk before it asks the origin.
+/// How long a fetch waits for the disk, each time, before it asks the origin.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Answers and purges that wait to be written.
 const JOBS: usize = 1024;
@@ -310,16 +310,27 @@ impl Disk {
         let hash = purges::hash(b"key", &[key]);
         let now = self.shared.base.wall_of(cache.clock().now());
         let name = self.shared.index.find(hash, request, now)?;
-        let (answer, read) = oneshot::channel();
-        let job = Read {
-            cache: Arc::clone(cache),
-            name,
-            key: key.into(),
-            answer,
-        };
         let reader = usize::try_from(hash % READERS).unwrap_or(0);
-        threads.readers.get(reader)?.try_send(job).ok()?;
-        tokio::time::timeout(PATIENCE, read).await.ok()?.ok()?
+        let reader = threads.readers.get(reader)?;
+        let mut room = None;
+        // Once more with memory that this thread can make room in.
+        for _ in 0..2 {
+            let (answer, read) = oneshot::channel();
+            let job = Read {
+                cache: Arc::clone(cache),
+                name,
+                key: key.into(),
+                room: room.take(),
+                answer,
+            };
+            reader.try_send(job).ok()?;
+            match tokio::time::timeout(PATIENCE, read).await.ok()?.ok()? {
+                Found::Entry(entry) => return Some(*entry),
+                Found::NoRoom(bytes) => room = Some(cache.reserve(bytes)?),
+                Found::Nothing => return None,
+            }
+        }
+        None
     }
 
     /// A request was answered by what `recall` gave.

@@ -34,7 +34,19 @@ pub(super) struct Read {
     pub(super) cache: Arc<Cache>,
     pub(super) name: Name,
     pub(super) key: Box<[u8]>,
-    pub(super) answer: oneshot::Sender<Option<Entry>>,
+    /// For the entry, when it is known how much that takes.
+    pub(super) room: Option<Reservation>,
+    pub(super) answer: oneshot::Sender<Found>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Found {
+    Entry(Box<Entry>),
+    /// Memory has no room for so many bytes, as far as this thread can tell: what a worker has let go of
+    /// only that worker can free.
+    NoRoom(usize),
+    Nothing,
 }
 
 /// Why there is no entry.
@@ -45,8 +57,8 @@ enum Missing {
     Damaged,
     /// It is of no use any more.
     Useless,
-    /// There is no memory for it now.
-    NoRoom,
+    /// There is no memory for it now: so many bytes.
+    NoRoom(usize),
     /// The disk does not work.
     Failed(io::Error),
 }
@@ -68,13 +80,15 @@ pub(super) fn run(shared: &Shared, queue: &Receiver<Read>) {
             cache,
             name,
             key,
+            room,
             answer,
         } = read;
         if answer.is_closed() || !shared.is_up() {
             continue;
         }
-        let entry = match entry(shared, &cache, name, &key) {
-            Ok(entry) => Some(entry),
+        let found = match entry(shared, &cache, name, &key, room) {
+            Ok(entry) => Found::Entry(Box::new(entry)),
+            Err(Missing::NoRoom(bytes)) => Found::NoRoom(bytes),
             Err(missing) => {
                 if matches!(missing, Missing::Damaged) {
                     shared.damaged();
@@ -87,17 +101,23 @@ pub(super) fn run(shared: &Shared, queue: &Receiver<Read>) {
                         shared.index.hide(name);
                         shared.doomed.lock().push(name);
                     }
-                    Missing::NoRoom => {}
+                    Missing::NoRoom(_) => {}
                 }
-                None
+                Found::Nothing
             }
         };
         // A fetch that has lost its patience does without.
-        drop(answer.send(entry));
+        drop(answer.send(found));
     }
 }
 
-fn entry(shared: &Shared, cache: &Cache, name: Name, key: &[u8]) -> Result<Entry, Missing> {
+fn entry(
+    shared: &Shared,
+    cache: &Cache,
+    name: Name,
+    key: &[u8],
+    room: Option<Reservation>,
+) -> Result<Entry, Missing> {
     let mut file = File::open(shared.path(name))?;
     let (meta, before) = head(&mut file)?;
     if meta.key != key {
@@ -116,12 +136,16 @@ fn entry(shared: &Shared, cache: &Cache, name: Name, key: &[u8]) -> Result<Entry
     let tags = Tags::of(&meta.headers, url, &cache.hasher).ok_or(Missing::Useless)?;
     let head_charge = Head::charge(&meta.headers);
     let own = head_charge + meta.vary.charge() + tags.charge() + Entry::OVERHEAD;
-    let mut room = cache.reserve(own).ok_or(Missing::NoRoom)?;
-    let body = body(&mut file, &meta, cache)?;
+    let bytes = own.saturating_add(body_charge(&meta).ok_or(Missing::Useless)?);
+    let room = room.filter(|room| room.bytes() >= bytes);
+    let room = room.or_else(|| cache.reserve(bytes));
+    let mut room = room.ok_or(Missing::NoRoom(bytes))?;
+    let mut own_room = room.split(own);
+    let body = body(&mut file, &meta, room)?;
     // For eviction after the next start; that it fails is no reason to do without the answer.
     drop(file.set_modified(crate::clock::wall()));
     let wall = cache.clock().wall();
-    let head_room = room.split(head_charge);
+    let head_room = own_room.split(head_charge);
     Ok(Entry {
         charge: own + body.charge(),
         head: Head::copy(meta.status, &meta.headers, &[], wall, head_room),
@@ -132,7 +156,7 @@ fn entry(shared: &Shared, cache: &Cache, name: Name, key: &[u8]) -> Result<Entry
         vary: meta.vary,
         tags,
         lines: OnceLock::new(),
-        _reservation: room,
+        _reservation: own_room,
     })
 }
 
@@ -200,14 +224,14 @@ fn life(shared: &Shared, meta: &Meta, now: Instant) -> Option<(u64, Ageing)> {
     is_useful.then(|| (born, Ageing::new(received, freshness)))
 }
 
-fn body(file: &mut File, meta: &Meta, cache: &Cache) -> Result<HitBody, Missing> {
+/// Bytes of memory that the body takes in pieces.
+fn body_charge(meta: &Meta) -> Option<usize> {
     let pieces = meta.body_length.div_ceil(PIECE);
-    let overhead = pieces.saturating_mul(ALLOCATION_OVERHEAD as u64);
-    let room = usize::try_from(meta.body_length.saturating_add(overhead));
-    let mut room = room
-        .ok()
-        .and_then(|room| cache.reserve(room))
-        .ok_or(Missing::NoRoom)?;
+    let overhead = pieces.checked_mul(ALLOCATION_OVERHEAD as u64)?;
+    usize::try_from(meta.body_length.checked_add(overhead)?).ok()
+}
+
+fn body(file: &mut File, meta: &Meta, mut room: Reservation) -> Result<HitBody, Missing> {
     let mut left = meta.body_length;
     let mut list = Vec::new();
     while left > 0 {
