@@ -99,6 +99,7 @@ fn cache_hit(criterion: &mut Criterion) {
     let store = CacheStore {
         memory: ByteSize(64 << 20),
         max_object: ByteSize(1 << 20),
+        disk: None,
     };
     let cache = Cache::new(&store, headgate::clock::Clock::default());
     let rule = Arc::new(CacheRule::default());
@@ -154,6 +155,7 @@ fn purging(criterion: &mut Criterion) {
     let store = CacheStore {
         memory: ByteSize(1 << 30),
         max_object: ByteSize(1 << 20),
+        disk: None,
     };
     let cache = Cache::new(&store, headgate::clock::Clock::default());
     let rule = Arc::new(CacheRule::default());

@@ -44,6 +44,9 @@ use worker::Workers;
 /// How long the access log may take to be written out at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the cache may take to be written to its disk at the end.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a caller may decide besides the config file.
 #[derive(Default)]
 pub struct Options {
@@ -188,12 +191,20 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     // The control plane holds the other ends of the workers' commands.
     control.shutdown_background();
     workers.join();
+    write_out(&live, log);
+    outcome
+}
+
+/// What still waits to be written, after the workers have ended: nothing is stored or purged any more.
+fn write_out(live: &Live, log: Option<Writer>) {
+    if !live.cache.close(DISK_PATIENCE) {
+        tracing::warn!("the cache could not be written to its disk in time");
+    }
     if let Some(log) = log
         && !log.finish(LOG_PATIENCE)
     {
         tracing::warn!("the access log could not be written out");
     }
-    outcome
 }
 
 /// Resolves when the caller wants it to stop.

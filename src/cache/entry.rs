@@ -137,6 +137,15 @@ impl Ageing {
         }
     }
 
+    /// When the answer was received.
+    pub(super) fn received(&self) -> Instant {
+        self.received
+    }
+
+    pub(super) fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
     /// `current_age` of RFC 9111 section 4.2.3.
     pub(super) fn current(&self, now: Instant) -> Duration {
         self.freshness.initial_age + now.saturating_duration_since(self.received)
@@ -289,6 +298,11 @@ impl Head {
         headers
     }
 
+    /// `Cache-Status` of the caches further in.
+    pub(super) fn inner(&self) -> Option<&HeaderValue> {
+        self.inner.as_ref()
+    }
+
     fn lines(&self) -> Box<[u8]> {
         let mut text = Vec::new();
         for (name, value) in &self.headers {
@@ -402,6 +416,17 @@ impl HitBody {
             Self::Segments(list) => list.iter().map(|bytes| bytes.len() as u64).sum(),
             Self::Parts(parts) => parts.left(),
         }
+    }
+
+    /// The bytes, piece by piece.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let list = match self {
+            // Parts are made for one answer, and never stored.
+            Self::Empty | Self::Parts(_) => &[],
+            Self::One(bytes) => std::slice::from_ref(bytes),
+            Self::Segments(list) => &**list,
+        };
+        list.iter().map(|bytes| &**bytes)
     }
 
     /// Whether there is nothing to send.

@@ -192,12 +192,7 @@ impl Filler {
             lines: OnceLock::new(),
             _reservation: own,
         };
-        if cache.store.put(
-            &flight.stored_key(),
-            &Arc::new(entry),
-            slot,
-            &cache.generations,
-        ) {
+        if cache.keep(&flight.stored_key(), &Arc::new(entry), slot) {
             Filled::Stored
         } else {
             Filled::Purged

@@ -160,6 +160,8 @@ pub(super) enum Phase {
 pub(super) enum Came {
     /// An earlier flight had brought it.
     Found,
+    /// It was on disk.
+    Recalled,
     /// The origin said that it holds.
     Validated,
     /// The origin failed, with this status if it had one; the answer is stale.

@@ -25,6 +25,7 @@ mod conditional;
 mod control;
 mod cookies;
 mod device;
+mod disk;
 mod entry;
 mod fill;
 mod flight;
@@ -36,6 +37,7 @@ mod permit;
 mod portion;
 mod purge;
 mod reader;
+mod recall;
 mod selector;
 mod status;
 mod store;
@@ -60,6 +62,7 @@ use crate::range;
 use budget::{Budget, Reservation};
 use control::MaxStale;
 use control::RequestControl;
+use disk::Disk;
 use entry::{Ageing, Entry};
 use flight::{Boarded, Came, Flights, Phase};
 use freshness::{Personal, Times};
@@ -69,6 +72,7 @@ use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
 
+pub use disk::DiskStats;
 pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
@@ -77,6 +81,7 @@ pub use permit::{Permit, Revalidated, Started};
 pub use portion::Parts;
 pub use purge::{Strength, TooManyPrefixes};
 pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
+pub use recall::Recalled;
 pub use selector::{Selection, Selector, Swept};
 pub use status::{Bypass, Forward, Refusal, Uncacheable};
 
@@ -90,6 +95,7 @@ pub struct Cache {
     hasher: RandomState,
     clock: Clock,
     max_object: u64,
+    disk: Option<Disk>,
 }
 
 /// A request as the cache sees it.
@@ -145,19 +151,31 @@ pub struct Stats {
 }
 
 impl Cache {
-    /// An empty cache within the bounds of the config.
+    /// An empty cache within the bounds of the config, behind it what lies on disk if there is one.
     pub fn new(config: &CacheStore, clock: Clock) -> Arc<Self> {
-        let CacheStore { memory, max_object } = config;
+        let CacheStore {
+            memory,
+            max_object,
+            disk,
+        } = config;
         let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
         let hasher = RandomState::new();
+        let budget = Budget::new(limit);
+        let opened = disk.as_ref().map(|disk| {
+            // An eighth is for what is known of the disk, a sixteenth may wait to be written.
+            Disk::open(disk, budget.reserve(limit / 8), limit / 16, &clock)
+        });
+        let ranked = limit - budget.used();
+        let (disk, last) = opened.unzip();
         Arc::new(Self {
-            store: Store::new(limit, hasher.clone()),
+            store: Store::new(ranked, hasher.clone()),
             flights: Flights::new(hasher.clone()),
-            generations: Generations::new(),
-            budget: Budget::new(limit),
+            generations: Generations::after(last.unwrap_or(0)),
+            budget,
             hasher,
             clock,
             max_object: max_object.0,
+            disk,
         })
     }
 
@@ -305,8 +323,7 @@ impl Cache {
         }
         let is_described = conditional::describes(answer, &stored.head.headers);
         let Some(kept) = judged.ok().filter(|_| is_described) else {
-            let hash = self.hasher.hash_one(Some(key.url()));
-            self.generations.purge_url(hash, Strength::Soft);
+            self.purge_url(key.url(), Strength::Soft);
             return;
         };
         let under = permit::Under {
@@ -317,8 +334,7 @@ impl Cache {
         let entry = self.under_a_new_head(stored, &merged, &kept, under, &times);
         let room = self.reserve(Slot::OVERHEAD + key.bytes.len());
         if let (Some(entry), Some(room)) = (entry, room) {
-            self.store
-                .put(&key, &Arc::new(entry), room, &self.generations);
+            self.keep(&key, &Arc::new(entry), room);
         }
     }
 
@@ -335,15 +351,16 @@ impl Cache {
         scratch: &mut Vec<u8>,
     ) {
         let url_len = key::build(scratch, source, scheme, host, path_and_query);
-        let hash = self.hasher.hash_one(scratch.get(..url_len));
-        self.generations.purge_url(hash, Strength::Hard);
+        let url = scratch.get(..url_len).unwrap_or_default();
+        self.purge_url(url, Strength::Hard);
         // The bump is what counts; this only gives the memory back sooner.
         self.store.remove(scratch);
     }
 
     /// Makes everything stored or in flight unusable.
     pub fn invalidate_all(&self) {
-        self.generations.purge_all(Strength::Hard);
+        let number = self.generations.purge_all(Strength::Hard);
+        self.purged(disk::Purged::All, number, Strength::Hard);
     }
 
     /// Figures for metrics. Does the store's outstanding maintenance first, so it is not for a worker.
@@ -456,9 +473,8 @@ impl Cache {
             request: Arc::new(request.headers.clone()),
             candidates,
             forward: found.forward,
-            requested: asked.now,
             rule: Arc::clone(rule),
-            personal: asked.personal,
+            asked: asked.clone(),
             fallback: fallback.map(|entry| (Arc::clone(entry), asked.control.stale_if_error)),
             reservation,
         })
@@ -519,6 +535,7 @@ fn personal(rule: &CacheRule, request: &Request<'_>) -> Option<Personal> {
 }
 
 /// What a request asks of a cache.
+#[derive(Debug, Clone)]
 struct Asked {
     now: Instant,
     control: RequestControl,

@@ -17,20 +17,20 @@ use tokio::time::Instant;
 use crate::config::model::CacheRule;
 use crate::range;
 
-use super::Cache;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
 use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
-use super::freshness::{Personal, Storable, Times, date_of, judge};
+use super::freshness::{Storable, Times, date_of, judge};
 use super::purge::Generation;
 use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
 use super::store::{Slot, Whose};
 use super::tags::Tags;
 use super::vary::Vary;
+use super::{Asked, Cache};
 
 /// A flight that fails when this is dropped before it landed.
 #[derive(Debug)]
@@ -100,10 +100,8 @@ pub struct Permit {
     /// Stored answers that the origin is asked about; first the one that fits the request, if any does.
     pub(super) candidates: Vec<Arc<Entry>>,
     pub(super) forward: Forward,
-    pub(super) requested: Instant,
     pub(super) rule: Arc<CacheRule>,
-    /// Whose the answer may be.
-    pub(super) personal: Option<Personal>,
+    pub(super) asked: Asked,
     /// A stale answer, should the origin fail; and for how long its client takes one by itself.
     pub(super) fallback: Option<(Arc<Entry>, Option<Duration>)>,
     /// For the slot, whose part is split off, and for the flight itself.
@@ -127,6 +125,10 @@ pub enum Started {
 
 /// What became of the origin's `304`.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once per fetch; a box would cost more"
+)]
 pub enum Revalidated {
     /// The stored answer holds; everyone is served from it, the leader through its `Waiter`.
     Confirmed,
@@ -165,7 +167,7 @@ impl Permit {
         let ticket = self.flying.flight.ticket();
         let role = Role {
             leads: true,
-            is_personal: self.personal.is_some(),
+            is_personal: self.asked.personal.is_some(),
             is_anonymous: false,
             takes_stale: true,
             came: self.flying.flight.generation,
@@ -262,10 +264,8 @@ impl Permit {
             Some((entry, Ok(()))) => {
                 let entry = Arc::new(entry);
                 let slot = self.slot_reservation();
-                let Cache {
-                    store, generations, ..
-                } = &*self.flying.cache;
-                store.put(&self.flying.flight.stored_key(), &entry, slot, generations);
+                let key = self.flying.flight.stored_key();
+                self.flying.cache.keep(&key, &entry, slot);
                 let shared = if entry.age.is_reusable() {
                     Ok(())
                 } else {
@@ -275,10 +275,8 @@ impl Permit {
             }
             // It was storable and is not any more.
             Some((entry, Err(reason))) => {
-                self.flying
-                    .cache
-                    .store
-                    .remove(self.flying.flight.stored_key().bytes);
+                let key = self.flying.flight.stored_key();
+                self.flying.cache.drop_stored(key.bytes, &stored.vary);
                 (Arc::new(entry), Err(reason))
             }
             None => (stored, Err(Uncacheable::Memory)),
@@ -300,7 +298,7 @@ impl Permit {
     ) -> Option<(Entry, Result<(), Uncacheable>)> {
         let status = stored.head.status;
         let vary = Vary::of(merged, &self.request);
-        let judged = judge(status, merged, &self.rule, self.personal, times)
+        let judged = judge(status, merged, &self.rule, self.asked.personal, times)
             .and_then(|kept| vary.map(|v| (kept, v)).map_err(|_any| Uncacheable::Vary));
         let (kept, vary, shared) = match judged {
             Ok((kept, vary)) => (kept, vary, Ok(())),
@@ -334,7 +332,7 @@ impl Permit {
     ) -> Result<Plan, Uncacheable> {
         let cache = &self.flying.cache;
         let Storable { freshness, hidden } =
-            judge(status, headers, &self.rule, self.personal, times)?;
+            judge(status, headers, &self.rule, self.asked.personal, times)?;
         let vary = Vary::of(headers, &self.request).map_err(|_any| Uncacheable::Vary)?;
         if content_length.is_some_and(|length| length > cache.max_object) {
             return Err(Uncacheable::TooLarge);
@@ -373,7 +371,7 @@ impl Permit {
     fn times(&self) -> Times {
         let clock = &self.flying.cache.clock;
         Times {
-            requested: self.requested,
+            requested: self.asked.now,
             received: clock.now(),
             wall: clock.wall(),
         }

@@ -115,10 +115,16 @@ impl Mark {
 }
 
 impl Generations {
+    #[cfg(test)]
     pub(super) fn new() -> Self {
+        Self::after(0)
+    }
+
+    /// Nothing that is known was purged since the purge of this number.
+    pub(super) fn after(last: u64) -> Self {
         let marks = || (0..SLOTS).map(|_| Mark::default()).collect();
         Self {
-            last: AtomicU64::new(0),
+            last: AtomicU64::new(last),
             all: Mark::default(),
             urls: marks(),
             tags: marks(),
@@ -133,6 +139,19 @@ impl Generations {
             born: self.last.load(Ordering::Acquire),
             slot: slot_of(hash),
         }
+    }
+
+    /// The moment before the purge after `born`, for the URL whose key has this hash.
+    pub(super) fn at(born: u64, hash: u64) -> Generation {
+        Generation {
+            born,
+            slot: slot_of(hash),
+        }
+    }
+
+    /// The number of the last purge.
+    pub(super) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
     }
 
     /// What is left of something under `url` that was asked for then and has these tags.
@@ -240,6 +259,11 @@ impl Generations {
 }
 
 impl Generation {
+    /// The number of the last purge before.
+    pub(super) fn born(self) -> u64 {
+        self.born
+    }
+
     /// Whether this moment lies before a purge of that number.
     pub(super) fn is_before(self, number: u64) -> bool {
         self.born < number

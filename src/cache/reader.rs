@@ -162,26 +162,16 @@ impl Waiter {
         came: Came,
     ) -> Outcome {
         let now = self.cache.clock.now();
-        let leads = self.role.leads;
         if let Some(refused) = self.refused(&entry.age, shared) {
             return refused;
         }
         if self.is_for_others(ticket, &entry.tags, &entry.vary) {
             return Outcome::Varies;
         }
-        let verdict = match came {
-            Came::Validated => Verdict::Validated {
-                forward: self.forward,
-                collapsed: !leads,
-            },
-            Came::Found => Verdict::Hit {
-                ttl: entry.age.ttl(now),
-            },
-            Came::Fallback(_) if !self.role.takes_stale => return Outcome::Failed,
-            Came::Fallback(status) => Verdict::Fallback {
-                status,
-                collapsed: !leads,
-            },
+        let verdict = match self.verdict(came, &entry.age, now) {
+            Ok(verdict) => verdict,
+            Err(Unfit::LookAgain) => return Outcome::Varies,
+            Err(Unfit::Failed) => return Outcome::Failed,
         };
         let portion = Portion::of(&entry.head, &self.request, Some(entry.body.len()));
         let age = self.age(&entry.age, verdict, now);
@@ -231,6 +221,32 @@ impl Waiter {
         }
     }
 
+    /// How a stored answer came about for this request, if it may have it.
+    fn verdict(&self, came: Came, age: &Ageing, now: Instant) -> Result<Verdict, Unfit> {
+        let Role {
+            leads, takes_stale, ..
+        } = self.role;
+        Ok(match came {
+            Came::Validated => Verdict::Validated {
+                forward: match self.forward {
+                    // It came from disk, after the look-up.
+                    Forward::UriMiss => Forward::Stale,
+                    forward => forward,
+                },
+                collapsed: !leads,
+            },
+            Came::Found => Verdict::Hit { ttl: age.ttl(now) },
+            // It waited for a fetch, and asks for more than that something is fresh.
+            Came::Recalled if !leads && !takes_stale => return Err(Unfit::LookAgain),
+            Came::Recalled => Verdict::Recalled { ttl: age.ttl(now) },
+            Came::Fallback(_) if !takes_stale => return Err(Unfit::Failed),
+            Came::Fallback(status) => Verdict::Fallback {
+                status,
+                collapsed: !leads,
+            },
+        })
+    }
+
     fn released(&self, refusal: Refusal) -> Outcome {
         let was_for_a_user = matches!(
             refusal.reason,
@@ -248,9 +264,16 @@ impl Waiter {
     /// `Age` of the answer, in seconds, if it has one.
     fn age(&self, ageing: &Ageing, verdict: Verdict, now: Instant) -> Option<u64> {
         // RFC 9111 section 5.1: an `Age` says that the origin did not make this answer just now.
-        let is_new = self.role.leads && !matches!(verdict, Verdict::Fallback { .. });
+        let is_new = self.role.leads
+            && !matches!(verdict, Verdict::Fallback { .. } | Verdict::Recalled { .. });
         (!is_new || ageing.began_old()).then(|| ageing.current(now).as_secs())
     }
+}
+
+/// Why a request may not have what others may.
+enum Unfit {
+    LookAgain,
+    Failed,
 }
 
 enum Seen {

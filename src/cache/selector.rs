@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use http::HeaderMap;
 
 use super::Cache;
+use super::disk::Purged;
 use super::key::{self, Key};
 use super::purge::{Strength, TooManyPrefixes};
 use super::tags;
@@ -75,16 +76,23 @@ impl Cache {
     ) -> Result<u64, TooManyPrefixes> {
         let mut scratch = Vec::new();
         Ok(match *selector {
-            Selector::All => self.generations.purge_all(strength),
+            Selector::All => {
+                let number = self.generations.purge_all(strength);
+                self.purged(Purged::All, number, strength)
+            }
             Selector::Host(host) => {
                 // Of either scheme: the default port of one is a port of the other.
-                let [_, number] =
-                    hosts(host, self).map(|hash| self.generations.purge_tag(hash, strength));
+                let [_, number] = origins(host).map(|origin| {
+                    let hash = tags::host(&origin, &self.hasher);
+                    let number = self.generations.purge_tag(hash, strength);
+                    self.purged(Purged::Host(tags::name_of(&origin)), number, strength)
+                });
                 number
             }
             Selector::Tag(name) => {
                 let hash = tags::tag(name.as_bytes(), &self.hasher);
-                self.generations.purge_tag(hash, strength)
+                let number = self.generations.purge_tag(hash, strength);
+                self.purged(Purged::Tag(name.as_bytes()), number, strength)
             }
             Selector::Url {
                 scheme,
@@ -92,8 +100,7 @@ impl Cache {
                 target,
             } => {
                 key::url(&mut scratch, scheme, host.as_bytes(), target);
-                let hash = self.hasher.hash_one(Some(&*scratch));
-                self.generations.purge_url(hash, strength)
+                self.purge_url(&scratch, strength)
             }
             Selector::Prefix {
                 scheme,
@@ -102,9 +109,25 @@ impl Cache {
             } => {
                 key::url(&mut scratch, scheme, host.as_bytes(), target);
                 let now = self.clock.now();
-                self.generations.purge_prefix(&scratch, strength, now)?
+                let number = self.generations.purge_prefix(&scratch, strength, now)?;
+                self.purged(Purged::Prefix(&scratch), number, strength)
             }
         })
+    }
+
+    /// Purges a URL as keys have it; the purge's number.
+    pub(super) fn purge_url(&self, url: &[u8], strength: Strength) -> u64 {
+        let hash = self.hasher.hash_one(Some(url));
+        let number = self.generations.purge_url(hash, strength);
+        self.purged(Purged::Url(url), number, strength)
+    }
+
+    /// Has a purge, which is in force already, noted for what lies on disk; its number.
+    pub(super) fn purged(&self, what: Purged<'_>, number: u64, strength: Strength) -> u64 {
+        if let Some(disk) = &self.disk {
+            disk.purged(what, number, strength);
+        }
+        number
     }
 
     /// What `sweep` compares.
@@ -190,19 +213,24 @@ impl Cache {
         key::authority(&mut origin, scheme, host);
         for name in tags::groups(answer, &tags::CACHE_GROUP_INVALIDATION) {
             let hash = tags::group(&origin, &name, &self.hasher);
-            self.generations.purge_tag(hash, Strength::Hard);
+            let number = self.generations.purge_tag(hash, Strength::Hard);
+            self.purged(Purged::Group(&origin, &name), number, Strength::Hard);
         }
     }
 }
 
+/// A host by `http` and by `https`, as keys have it.
+fn origins(host: &str) -> [Vec<u8>; 2] {
+    ["http", "https"].map(|scheme| {
+        let mut origin = Vec::new();
+        key::authority(&mut origin, scheme, host.as_bytes());
+        origin
+    })
+}
+
 /// The hashes of a host, by `http` and by `https`.
 fn hosts(host: &str, cache: &Cache) -> [u64; 2] {
-    let mut origin = Vec::new();
-    ["http", "https"].map(|scheme| {
-        origin.clear();
-        key::authority(&mut origin, scheme, host.as_bytes());
-        tags::host(&origin, &cache.hasher)
-    })
+    origins(host).map(|origin| tags::host(&origin, &cache.hasher))
 }
 
 impl Selection {

@@ -92,6 +92,8 @@ fn append(headers: &mut HeaderMap, parts: &[&str]) {
 pub(super) enum Verdict {
     /// From the store, fresh for this many seconds more; below zero, stale for so long.
     Hit { ttl: i64 },
+    /// The same, from disk.
+    Recalled { ttl: i64 },
     /// From the store, stale, since the origin failed: with this status, or without one.
     Fallback {
         status: Option<u16>,
@@ -135,6 +137,7 @@ pub(super) fn stamp(
     }
     let (start, forward, end) = match verdict {
         Verdict::Hit { ttl } => (HIT, "", digits.format(ttl)),
+        Verdict::Recalled { ttl } => (HIT, digits.format(ttl), "; detail=disk"),
         Verdict::Fallback {
             status: Some(status),
             collapsed,
@@ -221,6 +224,10 @@ mod tests {
         assert_eq!(
             words(Verdict::Collapsed(Forward::VaryMiss)),
             "headgate; fwd=vary-miss; collapsed"
+        );
+        assert_eq!(
+            words(Verdict::Recalled { ttl: 5 }),
+            "headgate; hit; ttl=5; detail=disk"
         );
         let validated = Verdict::Validated {
             forward: Forward::Stale,

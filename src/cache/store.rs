@@ -63,6 +63,29 @@ impl Store {
         reservation: Reservation,
         generations: &Generations,
     ) -> bool {
+        self.place(key, entry, reservation, generations, true)
+    }
+
+    /// Stores an entry that was stored once before, unless there is one in its place by now, or it was
+    /// purged.
+    pub(super) fn put_back(
+        &self,
+        key: &Key<'_>,
+        entry: &Arc<Entry>,
+        reservation: Reservation,
+        generations: &Generations,
+    ) -> bool {
+        self.place(key, entry, reservation, generations, false)
+    }
+
+    fn place(
+        &self,
+        key: &Key<'_>,
+        entry: &Arc<Entry>,
+        reservation: Reservation,
+        generations: &Generations,
+        replaces: bool,
+    ) -> bool {
         let mut is_stored = false;
         // Asked under the key's lock, so that an older fetch cannot replace a newer one's entry.
         let url = key.url();
@@ -70,8 +93,14 @@ impl Store {
             if !entry.is_left(generations, url) {
                 return Op::Nop;
             }
-            is_stored = true;
             let old = old.map(moka::Entry::into_value);
+            let mut stored = old.iter().flat_map(|slot| slot.variants.iter());
+            let is_taken =
+                |other: &Arc<Entry>| other.vary == entry.vary && other.is_left(generations, url);
+            if !replaces && stored.any(is_taken) {
+                return Op::Nop;
+            }
+            is_stored = true;
             let kept = old.iter().flat_map(|slot| slot.variants.iter());
             let kept =
                 kept.filter(|other| other.vary != entry.vary && other.is_left(generations, url));

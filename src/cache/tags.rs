@@ -29,20 +29,10 @@ pub(super) struct Tags(Box<[u64]>);
 impl Tags {
     /// Reads an answer for a URL as keys have it; nothing when there are too many.
     pub(super) fn of(headers: &HeaderMap, url: &[u8], hasher: &RandomState) -> Option<Self> {
-        let mut hashes = Vec::new();
-        let lists: [(_, fn(u8) -> bool); 2] = [
-            (SURROGATE_KEY, |byte| byte == b' ' || byte == b'\t'),
-            (CACHE_TAG, |byte| byte == b','),
-        ];
-        for (name, parts) in lists {
-            for line in headers.get_all(name) {
-                let names = line.as_bytes().split(|byte| parts(*byte));
-                let names = names
-                    .map(<[u8]>::trim_ascii)
-                    .filter(|name| !name.is_empty());
-                hashes.extend(names.map(|name| tag(name, hasher)));
-            }
-        }
+        let mut hashes: Vec<u64> = names(headers)
+            .into_iter()
+            .map(|name| tag(name, hasher))
+            .collect();
         let origin = origin(url);
         let groups = groups(headers, &CACHE_GROUPS);
         hashes.extend(groups.iter().map(|name| group(origin, name, hasher)));
@@ -52,11 +42,7 @@ impl Tags {
         if hashes.len() > MOST {
             return None;
         }
-        // A proxy in front may have told another host, which stands in the key beside the request's.
-        let scheme_len = memchr::memchr(0, origin).map_or(0, |at| at + 1);
-        let (scheme, names) = origin.split_at(scheme_len.min(origin.len()));
-        let names = names.split(|byte| *byte == b' ');
-        hashes.extend(names.map(|name| host(&[scheme, name].concat(), hasher)));
+        hashes.extend(host_names(url).map(|name| host_name(name, hasher)));
         Some(Self(hashes.into()))
     }
 
@@ -83,8 +69,41 @@ pub(super) fn group(origin: &[u8], name: &str, hasher: &RandomState) -> u64 {
 
 /// Of everything of a host, whatever the scheme.
 pub(super) fn host(origin: &[u8], hasher: &RandomState) -> u64 {
+    host_name(name_of(origin), hasher)
+}
+
+fn host_name(name: &[u8], hasher: &RandomState) -> u64 {
+    hasher.hash_one(("host", name))
+}
+
+/// An operator's tags of an answer.
+pub(super) fn names(headers: &HeaderMap) -> Vec<&[u8]> {
+    type Parts = fn(u8) -> bool;
+    let lists: [(_, Parts); 2] = [
+        (SURROGATE_KEY, |byte| byte == b' ' || byte == b'\t'),
+        (CACHE_TAG, |byte| byte == b','),
+    ];
+    let mut found = Vec::new();
+    for (name, parts) in lists {
+        for line in headers.get_all(name) {
+            let names = line.as_bytes().split(|byte| parts(*byte));
+            let names = names.map(<[u8]>::trim_ascii);
+            found.extend(names.filter(|name| !name.is_empty()));
+        }
+    }
+    found
+}
+
+/// The hosts of a URL as keys have it: a proxy in front may have told another one, which stands in the key
+/// beside the request's.
+pub(super) fn host_names(url: &[u8]) -> impl Iterator<Item = &[u8]> {
+    name_of(origin(url)).split(|byte| *byte == b' ')
+}
+
+/// A scheme and host without the scheme.
+pub(super) fn name_of(origin: &[u8]) -> &[u8] {
     let name = origin.splitn(2, |byte| *byte == 0).nth(1);
-    hasher.hash_one(("host", name.unwrap_or_default()))
+    name.unwrap_or_default()
 }
 
 /// Scheme and host of a URL as keys have it.

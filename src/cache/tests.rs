@@ -27,6 +27,7 @@ fn cache_of(memory: u64, max_object: u64) -> Arc<Cache> {
 fn timed(memory: u64, max_object: u64, clock: Clock) -> Arc<Cache> {
     let config = CacheStore {
         memory: ByteSize(memory),
+        disk: None,
         max_object: ByteSize(max_object),
     };
     Cache::new(&config, clock)

@@ -15,6 +15,9 @@ use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderMap, HeaderName, Head
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Vary(Box<[Nominated]>);
 
+/// A nominated field: its name, its value as it was sent if in one line, its normalised value if it had one.
+pub(super) type Part = (HeaderName, Option<HeaderValue>, Option<Box<[u8]>>);
+
 #[derive(Debug, Clone)]
 struct Nominated {
     name: HeaderName,
@@ -88,6 +91,22 @@ impl Vary {
         for Nominated { name, .. } in &self.0 {
             extend_key(name, request, key);
         }
+    }
+
+    /// The nominated fields, each as a `Part`.
+    pub(super) fn parts(
+        &self,
+    ) -> impl Iterator<Item = (&HeaderName, Option<&HeaderValue>, Option<&[u8]>)> {
+        self.0
+            .iter()
+            .map(|it| (&it.name, it.sent.as_ref(), it.value.as_deref()))
+    }
+
+    /// What `parts` gave.
+    pub(super) fn from_parts(parts: Vec<Part>) -> Self {
+        let nominated = parts.into_iter();
+        let nominated = nominated.map(|(name, sent, value)| Nominated { name, sent, value });
+        Self(nominated.collect())
     }
 
     /// Bytes held, roughly.

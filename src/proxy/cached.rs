@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use crate::balancer::sticky::Sticky;
 use crate::body::Inbound;
 use crate::cache::{
-    self, Bypass, Failure, Filled, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated,
-    Started, Uncacheable, Waiter,
+    self, Bypass, Failure, Filled, Forward, HitBody, Lookup, Outcome, Permit, Recalled, Refusal,
+    Revalidated, Started, Uncacheable, Waiter,
 };
 use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
@@ -341,6 +341,8 @@ struct Own {
     /// The failure, or the answer that is for this client alone.
     result: Option<Result<Response<Stream>, Reject>>,
     revalidated: bool,
+    /// The answer came from disk.
+    recalled: bool,
     /// The origin failed, and the stale answer took the place of its own.
     fell_back: bool,
 }
@@ -380,6 +382,9 @@ async fn wait(
     if own.revalidated {
         context.cache = Some(CacheResult::Revalidated);
     }
+    if own.recalled {
+        context.cache = Some(CacheResult::Hit);
+    }
     if own.fell_back {
         context.cache = Some(CacheResult::Stale);
     }
@@ -403,7 +408,11 @@ async fn wait(
 
 /// Fetches for all who wait. Runs on the worker of the client that caused it, and outlives it.
 async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
-    let mut permit = permit;
+    let mut permit = match permit.recall().await {
+        // Nobody looks before this task yields.
+        Recalled::Answered => return own.borrow_mut().recalled = true,
+        Recalled::Fetch(permit) => permit,
+    };
     for _ in 0..=MISMATCHES {
         let Sent {
             result,

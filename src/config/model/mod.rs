@@ -205,6 +205,17 @@ pub struct CacheStore {
     pub memory: ByteSize,
     /// Largest body that is stored; never more than a quarter of `memory`. Default 8 MiB.
     pub max_object: ByteSize,
+    /// Where answers go behind memory. Default: nowhere.
+    pub disk: Option<CacheDisk>,
+}
+
+/// The shared cache's place on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheDisk {
+    /// A folder of this process alone; resolved against the folder of the config file.
+    pub path: PathBuf,
+    /// Bytes of its files, in blocks of 4 KiB. Default 10 GiB.
+    pub size: ByteSize,
 }
 
 /// Bounds on what clients send and take.

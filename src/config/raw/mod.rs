@@ -161,6 +161,14 @@ pub(crate) struct AccessLog {
 pub(crate) struct CacheStore {
     pub(crate) memory: Text,
     pub(crate) max_object: Text,
+    pub(crate) disk: Lenient<CacheDisk>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CacheDisk {
+    pub(crate) path: Text,
+    pub(crate) size: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

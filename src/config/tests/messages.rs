@@ -314,6 +314,14 @@ fn wrong_values_at_the_top_are_told_how_to_be_written() {
             "cache: { memory: 1XB, max_object: 100MiB }\n",
             "1XB | unknown unit `XB`",
         ),
+        (
+            "cache: { disk: { size: 1GiB } }\n",
+            "{ size: 1GiB } | `disk` needs the `path` of a folder",
+        ),
+        (
+            "cache: { disk: { path: d, size: 1KiB } }\n",
+            "1KiB | `size` must be at least 1MiB, it is 1KiB",
+        ),
         ("<<: { workers: 1 }\n", "<< | unknown key `<<`"),
     ] {
         assert_eq!(errors(text), [error], "{text}");

@@ -13,7 +13,7 @@ use headgate::config::model::{AccessLog, AccessLogFormat, AccessLogPath, ListenA
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{Answer, Client, Config, Request, patiently};
+use super::{Answer, Client, Config, Metrics, Request, eventually, patiently};
 
 pub(crate) struct Timed {
     address: SocketAddr,
@@ -27,10 +27,16 @@ pub(crate) struct Timed {
 impl Timed {
     /// Starts one with one worker and waits until it serves.
     pub(crate) async fn start(config: Config) -> Self {
+        Self::start_ahead(config, 0).await
+    }
+
+    /// The same, so many seconds from now.
+    pub(crate) async fn start_ahead(config: Config, seconds: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gate.yaml");
         std::fs::write(&path, config.one_worker().text()).unwrap();
         let (clock, ahead) = Clock::adjustable();
+        ahead.advance(Duration::from_secs(seconds));
         let (stop, stopped) = oneshot::channel();
         let (tell, ready) = oneshot::channel();
         let options = Options {
@@ -68,6 +74,25 @@ impl Timed {
     /// Lets time pass for what is stored.
     pub(crate) fn advance(&self, seconds: u64) {
         self.ahead.advance(Duration::from_secs(seconds));
+    }
+
+    /// A request to the operators' listener.
+    pub(crate) async fn ask(&self, request: &Request) -> Answer {
+        Client::connect(self.admin).await.send(request).await
+    }
+
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let answer = self.ask(&Request::get("/metrics")).await;
+        Metrics::parse(answer.expect(200).text())
+    }
+
+    /// Waits until a metric without labels is `value`.
+    pub(crate) async fn until(&self, name: &str, value: f64) {
+        eventually(&format!("{name} is {value}"), async || {
+            let now = self.metrics().await.sum(name, &[]);
+            now.total_cmp(&value).is_eq().then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn client(&self) -> Client {
