@@ -159,6 +159,7 @@ impl Gate {
         let config = CacheStore {
             memory: ByteSize(memory),
             max_object: ByteSize(1 << 20),
+            disk: None,
         };
         Self::on(Cache::new(&config, Clock::default()), 64)
     }
@@ -266,6 +267,7 @@ fn stalls() {
         let config = CacheStore {
             memory: ByteSize(64 << 20),
             max_object: ByteSize(1 << 20),
+            disk: None,
         };
         let cache = Cache::new(&config, Clock::default());
         let ended = AtomicBool::new(false);

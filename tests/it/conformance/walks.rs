@@ -109,6 +109,7 @@ impl Walker {
         let config = CacheStore {
             memory: ByteSize(64 << 20),
             max_object: ByteSize(1 << 20),
+            disk: None,
         };
         Self {
             cache: Cache::new(&config, clock),
@@ -193,6 +194,7 @@ impl Walker {
             Lookup::Bypass(why) if asked.only_if_cached => Err(format!("{why:?} for {asked:?}")),
             Lookup::Bypass(_) => Ok(()),
             Lookup::Unsatisfiable if !asked.only_if_cached => Err(format!("504 for {asked:?}")),
+            Lookup::Part(_) => unreachable!("nobody asks for a part"),
             Lookup::Unsatisfiable => Ok(()),
             Lookup::Wait(_) => Err("there is nobody else to wait for".to_owned()),
         }
