@@ -42,7 +42,7 @@ pub enum ReloadError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// It cannot run here.
-    #[error("the config cannot be used: {0}")]
+    #[error("the config cannot be used")]
     Compile(#[from] CompileError),
     /// A listener or the like cannot be opened.
     #[error("the config cannot be used: {0}")]
@@ -231,7 +231,7 @@ pub fn placed(error: CompileError, loaded: &Loaded) -> ReloadError {
     let places = &loaded.places;
     let found = error
         .file()
-        .and_then(|file| places.blame(file, error.to_string()));
+        .and_then(|file| places.blame(file, explain(&error)));
     match found {
         Some(diagnostics) => ReloadError::Load(diagnostics.into()),
         None => ReloadError::Compile(error),

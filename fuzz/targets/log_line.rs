@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use headgate::proxy::access_log::{EndedBy, Format, Record, Stamp, Timings};
+use headgate::proxy::access_log::{EndedBy, Format, Record, RequestLine, Stamp, Timings};
 use http::{Method, StatusCode, Version};
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
@@ -19,10 +19,12 @@ fuzz_target!(|data: &[u8]| {
         at: UNIX_EPOCH + Duration::from_millis(1_795_250_940_123),
         request_id: Uuid::nil(),
         client: SocketAddr::from(([192, 0, 2, 7], 40001)).into(),
-        method: &method,
+        line: Some(RequestLine {
+            method: &method,
+            target,
+            version: Version::HTTP_11,
+        }),
         host,
-        target,
-        version: Version::HTTP_11,
         tls: None,
         cipher: None,
         route: Some("products"),

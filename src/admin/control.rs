@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::reload::{self, Apply};
 
-use super::{Reply, State, json, views};
+use super::{Reply, State, hosts, json, views};
 
 /// `POST /api/reload`.
 pub(super) async fn reload<A: Apply>(state: &State<A>, request: &Request<Incoming>) -> Reply {
@@ -52,18 +52,5 @@ pub(super) fn is_from_another_site(request: &Request<Incoming>) -> bool {
     let host = text(HOST.as_str()).unwrap_or_default();
     let same_site = site.is_none_or(|site| site == b"same-origin" || site == b"none");
     let same_origin = origin.is_none_or(|origin| origin.strip_prefix(b"http://") == Some(host));
-    !(same_site && same_origin && is_address(host))
-}
-
-/// Whether a host is an IP address or `localhost`, with or without a port.
-fn is_address(host: &[u8]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else {
-        return false;
-    };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || bare.parse::<std::net::IpAddr>().is_ok()
+    !(same_site && same_origin && hosts::is_address(host))
 }

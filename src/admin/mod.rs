@@ -12,16 +12,19 @@
 //! | `POST /api/purge`  | purges the cache, or says what that would reach; 200 with counts    |
 //!
 //! Runs on the control plane, on its own address, loopback by default. A connection carries one
-//! request and has one deadline, so that clients that hang cannot shut the others out for long.
-//! Invariant: nothing here is on a request's road, and nothing that changes something can be set off
-//! by a page in a browser.
+//! request and has a deadline for it and one for the whole; when places run out, the one that has
+//! been silent for the longest gives way (`places`). A page in a browser sees and changes nothing, even
+//! if its name was made to lead here (`hosts`). Invariant: nothing here is on a request's road.
 
 mod control;
+mod hosts;
+mod places;
 mod purge;
 mod views;
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,16 +38,16 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 
 use crate::metrics::{self, Metrics};
 use crate::reload::{Apply, Reloader};
 use crate::snapshot::Live;
 
+use places::{Place, Places};
 use purge::Sweeper;
 
-/// Operators' connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 256;
+/// For a request's head.
+const HEAD: Duration = Duration::from_secs(5);
 /// For a whole connection: its request, and reading the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause after a failed accept.
@@ -85,8 +88,12 @@ impl<A: Apply> State<A> {
 
 type Reply = Response<Full<Bytes>>;
 
-/// Serves operators on `listener` for as long as the control plane runs.
-pub async fn serve<A: Apply + 'static>(listener: std::net::TcpListener, state: Rc<State<A>>) {
+/// Serves operators on `listener` for as long as the control plane runs, at most `most` of them at once.
+pub async fn serve<A: Apply + 'static>(
+    listener: std::net::TcpListener,
+    state: Rc<State<A>>,
+    most: usize,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -94,47 +101,65 @@ pub async fn serve<A: Apply + 'static>(listener: std::net::TcpListener, state: R
             return;
         }
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(most);
     loop {
-        // Never closed, so that a place always comes.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(BACK_OFF).await;
             continue;
         };
+        let place = places.take().await;
         let state = Rc::clone(&state);
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
                 let state = Rc::clone(&state);
                 async move { Ok::<_, Infallible>(answer(&state, request).await) }
             });
-            converse(stream, service).await;
-            drop(place);
+            converse(stream, service, &place).await;
         });
     }
 }
 
 /// One request and its answer.
-async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S)
+async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S, place: &Place)
 where
     S: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
     let connection = http1::Builder::new()
         .keep_alive(false)
-        // The deadline below holds for the head as well.
+        // Ours are below.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(PATIENCE, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended"),
-        Err(_) => tracing::debug!("an admin connection took too long"),
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(|request| {
+                place.asks();
+                service.call(request)
+            }),
+        );
+    let mut connection = pin!(connection);
+    let head = async {
+        tokio::time::sleep(HEAD).await;
+        place.until_silent().await;
+    };
+    tokio::select! {
+        biased;
+        ended = &mut connection => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "an admin connection ended");
+            }
+        }
+        () = place.wanted() => tracing::debug!("a silent admin connection gave way to another"),
+        () = head => tracing::debug!("an admin connection asked for nothing"),
+        () = tokio::time::sleep(PATIENCE) => tracing::debug!("an admin connection took too long"),
     }
 }
 
 async fn answer<A: Apply>(state: &State<A>, request: Request<Incoming>) -> Reply {
     let path = request.uri().path();
+    // Scrapers and orchestrators ask by whatever name the machine has for them.
+    let is_for_machines = matches!(path, "/metrics" | "/livez" | "/readyz");
+    if !is_for_machines && !hosts::admit(&request, &state.reloader.current().config.admin.hosts) {
+        return text(StatusCode::FORBIDDEN, hosts::REFUSED);
+    }
     let allowed: &[Method] = match path {
         "/" | "/metrics" | "/livez" | "/readyz" | "/api/config" | "/api/upstreams" => {
             &[Method::GET, Method::HEAD]
@@ -216,7 +241,10 @@ mod tests {
         client.write_all(sent.as_bytes()).await.unwrap();
         let began = Instant::now();
         let service = service_fn(|_| async { Ok(text(StatusCode::OK, answer)) });
-        timeout(LONG, converse(server, service)).await.unwrap();
+        let place = Places::new(1).take().await;
+        timeout(LONG, converse(server, service, &place))
+            .await
+            .unwrap();
         began.elapsed()
     }
 
@@ -226,13 +254,46 @@ mod tests {
             Ok(text) => text,
             Err(_) => "",
         };
-        for (sent, answer) in [
-            ("", "never asked for"),
-            ("GET / HT", "never asked for"),
-            ("GET / HTTP/1.1\r\nhost: h\r\n\r\n", BIG),
+        for (sent, answer, patience) in [
+            ("", "never asked for", HEAD),
+            ("GET / HT", "never asked for", HEAD),
+            ("GET / HTTP/1.1\r\nhost: h\r\n\r\n", BIG, PATIENCE),
         ] {
-            assert_eq!(serve_one(sent, answer).await, PATIENCE, "{sent:?}");
+            assert_eq!(serve_one(sent, answer).await, patience, "{sent:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_silent_gives_way_when_places_run_out() {
+        let places = Places::new(2);
+        let service =
+            || service_fn(|_| async { Ok::<_, Infallible>(text(StatusCode::OK, "here")) });
+        let (mut asking, server) = tokio::io::duplex(64);
+        asking
+            .write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
+            .await
+            .unwrap();
+        let (busy, silent) = (places.take().await, places.take().await);
+        let (_quiet, quiet_server) = tokio::io::duplex(64);
+        let began = Instant::now();
+        // The older one has asked, and is slow to read: it stays.
+        let slow = converse(server, service(), &busy);
+        let hung = async {
+            converse(quiet_server, service(), &silent).await;
+            drop(silent);
+        };
+        let next = async {
+            // Until the request has been seen.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let _place = places.take().await;
+            began.elapsed()
+        };
+        let all = async { tokio::join!(hung, next).1 };
+        let waited = tokio::select! {
+            () = slow => panic!("the one that had asked was sent away"),
+            waited = all => waited,
+        };
+        assert!(waited < HEAD, "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,7 +303,8 @@ mod tests {
         client.write_all(&request.repeat(2)).await.unwrap();
         let service = service_fn(|_| async { Ok(text(StatusCode::OK, "once")) });
 
-        converse(server, service).await;
+        let place = Places::new(1).take().await;
+        converse(server, service, &place).await;
 
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();

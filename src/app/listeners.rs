@@ -260,6 +260,7 @@ impl Apply for Listeners {
                     server.warn_of_expiry(clock::wall());
                 }
             }
+            self.live.tls.changed();
             for sockets in ready {
                 let address = sockets.address();
                 let Sockets { key, sockets, file } = sockets;
@@ -270,7 +271,8 @@ impl Apply for Listeners {
             }
         }
         let connections = &now.config.limits.connections;
-        let (total, per_address) = limits::of_connections(connections, self.descriptors);
+        let room = limits::Room::of(self.descriptors, self.workers.len());
+        let (total, per_address) = room.of_connections(connections);
         self.admission.limit(total, per_address);
         for worker in &self.workers {
             tell(worker, Command::Refresh);

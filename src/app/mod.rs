@@ -9,6 +9,7 @@ mod certificates;
 mod gauges;
 mod limits;
 mod listeners;
+mod rehearsal;
 mod signals;
 mod worker;
 
@@ -31,9 +32,10 @@ use crate::health::Prober;
 use crate::metrics::Metrics;
 use crate::proxy::access_log::Writer;
 use crate::reload::{self, Reloader};
-use crate::server::admission::Admission;
 use crate::snapshot::{self, Live, Snapshot};
 use crate::{admin, clock, net};
+
+pub use rehearsal::{Rehearsal, rehearse};
 
 use listeners::Listeners;
 use signals::Signals;
@@ -138,8 +140,10 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         // Whoever stops it by hand has other things in this process, and a hook for them.
         count_panics(&live.metrics);
     }
-    let (most, per_address) = limits::of_connections(&config.limits.connections, descriptors);
-    let admission = Admission::new(most, per_address);
+    let room = limits::Room::of(descriptors, workers);
+    let operators = room.of_operators();
+    let admission = room.admission(&config.limits.connections);
+    let workers = (workers, room.of_turned_away());
     let workers = Workers::start(workers, &live, &current, &admission, began, log.as_ref())?;
     gauges::register(&live, &current, &admission);
     let outcome = control.block_on(async {
@@ -150,7 +154,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         let reloader = Rc::new(Reloader::new(path, &live, listeners, &current, loaded));
         let state = Rc::new(admin::State::new(&live, reloader));
         for listener in admin {
-            tokio::task::spawn_local(admin::serve(listener, Rc::clone(&state)));
+            tokio::task::spawn_local(admin::serve(listener, Rc::clone(&state), operators));
         }
         tokio::task::spawn_local(certificates::watch(
             Arc::clone(&live),

@@ -71,9 +71,9 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` threads.
+    /// Starts so many threads, each of which may talk to so many clients while it turns them away.
     pub(super) fn start(
-        count: usize,
+        (count, turned_away): (usize, usize),
         live: &Arc<Live>,
         current: &Arc<ArcSwap<Snapshot>>,
         admission: &Arc<Admission>,
@@ -95,6 +95,7 @@ impl Workers {
                 admission: Arc::clone(admission),
                 began,
                 log: log.map(Writer::buffer),
+                turned_away,
                 commands,
                 drained: Arc::clone(&workers.drained),
             };
@@ -158,6 +159,7 @@ struct Birth {
     admission: Arc<Admission>,
     began: Instant,
     log: Option<access_log::Buffer>,
+    turned_away: usize,
     commands: mpsc::Receiver<Command>,
     drained: Arc<tokio::sync::Semaphore>,
 }
@@ -197,7 +199,7 @@ impl Birth {
             shared,
             worker,
             admission: self.admission,
-            turned_away: Rc::default(),
+            turned_away: Rc::new(TurnedAway::new(self.turned_away)),
             stops: HashMap::new(),
             next_id: Rc::default(),
             drained: self.drained,

@@ -141,26 +141,33 @@ impl Body for Inbound {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let Left::Bytes(left) = self.left else {
+        let this = &mut *self;
+        let Left::Bytes(mut left) = this.left else {
             return Poll::Ready(Some(Err(BodyFault::TooLarge)));
         };
-        let Some(source) = &mut self.source else {
+        let Some(source) = &mut this.source else {
             return Poll::Ready(None);
         };
-        let mut polled = Pin::new(source).poll_frame(cx);
+        let mut polled = Pin::new(&mut *source).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
-            sift(trailers, self.keeps);
+            sift(trailers, this.keeps);
         }
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
             let Some(rest) = left.checked_sub(data.len() as u64) else {
-                self.left = Left::Exceeded;
+                this.left = Left::Exceeded;
                 return Poll::Ready(Some(Err(BodyFault::TooLarge)));
             };
-            self.left = Left::Bytes(rest);
+            left = rest;
+            this.left = Left::Bytes(rest);
+        }
+        // A chunk says how long it will be: nobody waits for all of it to come.
+        if source.size_hint().lower() > left {
+            this.left = Left::Exceeded;
+            return Poll::Ready(Some(Err(BodyFault::TooLarge)));
         }
         polled
     }
@@ -243,6 +250,37 @@ mod tests {
         assert!(next(&mut body).await.unwrap().is_ok());
         assert!(next(&mut body).await.is_none() && body.is_end_stream());
         assert_eq!(Inbound::empty().limit(0), Ok(()));
+    }
+
+    /// Comes to nothing, and says that it will.
+    struct Announced(u64);
+
+    impl Body for Announced {
+        type Data = Bytes;
+        type Error = BodyFault;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+            // The size of its chunk has come now, and nothing else.
+            self.0 = 11;
+            Poll::Pending
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            let mut hint = SizeHint::default();
+            hint.set_lower(self.0);
+            hint
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_says_it_will_be_too_large_is_not_waited_for() {
+        let mut body = Inbound::body(Announced(0));
+        body.limit(10).unwrap();
+        let fault = next(&mut body).await.unwrap().unwrap_err();
+        assert_eq!(fault, BodyFault::TooLarge);
     }
 
     #[tokio::test]

@@ -15,14 +15,18 @@ use http::header::{
     EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, VARY,
 };
 use http::{Method, StatusCode};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::range::Pieces;
 use crate::wire::fields::{is_hop_by_hop, members};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
 use super::control::MaxStale;
 use super::freshness::Freshness;
+use super::kept::Kept;
+use super::portion::{Cursor, Parts, Portion, cut};
 use super::purge::{Generation, Generations, Standing};
 use super::status::{HIT, Verdict, stamp};
 use super::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
@@ -37,6 +41,8 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(super) struct Entry {
     pub(super) head: Head,
     pub(super) body: HitBody,
+    /// What there is of the body, when it is not whole: such an entry is found by `parts` alone.
+    pub(super) parts: Option<Kept>,
     pub(super) age: Ageing,
     /// Its `Date`: of several answers that would do, the latest is served (RFC 9111 section 4.1).
     pub(super) dated: SystemTime,
@@ -72,6 +78,24 @@ impl Entry {
     /// Whether purges have left anything of it.
     pub(super) fn is_left(&self, generations: &Generations, url: &[u8]) -> bool {
         self.standing(generations, url) != Standing::Gone
+    }
+
+    /// What of the body is sent: these pieces, or all of it.
+    pub(super) fn portion(self: &Arc<Self>, pieces: Option<Pieces>) -> HitBody {
+        let Some(pieces) = pieces else {
+            return self.body.clone();
+        };
+        if pieces.is_empty() {
+            return HitBody::Empty;
+        }
+        let parts = match self.parts {
+            Some(_) => Parts::of_kept(pieces, Arc::clone(self)),
+            None => Parts::of_whole(pieces, self.body.clone()),
+        };
+        match parts.in_one() {
+            Some(bytes) => HitBody::One(bytes),
+            None => HitBody::Parts(Box::new(parts)),
+        }
     }
 
     /// Whether the origin can be asked if the entry still holds.
@@ -282,7 +306,7 @@ impl Head {
     fn lines(&self) -> Box<[u8]> {
         let mut text = Vec::new();
         for (name, value) in &self.headers {
-            if ![CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQUEST_ID].contains(name) {
+            if !OVERWRITTEN.contains(name) {
                 text.extend_from_slice(name.as_ref());
                 text.extend_from_slice(b": ");
                 text.extend_from_slice(value.as_bytes());
@@ -379,6 +403,8 @@ pub enum HitBody {
     One(Bytes),
     /// In pieces of at most some hundred kilobytes.
     Segments(Arc<[Bytes]>),
+    /// What a request with `Range` asked for; never stored.
+    Parts(Box<Parts>),
 }
 
 impl HitBody {
@@ -388,13 +414,14 @@ impl HitBody {
             Self::Empty => 0,
             Self::One(bytes) => bytes.len() as u64,
             Self::Segments(list) => list.iter().map(|bytes| bytes.len() as u64).sum(),
+            Self::Parts(parts) => parts.left(),
         }
     }
 
     /// The bytes, piece by piece.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let list = match self {
-            Self::Empty => &[],
+            Self::Empty | Self::Parts(_) => &[],
             Self::One(bytes) => std::slice::from_ref(bytes),
             Self::Segments(list) => &**list,
         };
@@ -406,10 +433,30 @@ impl HitBody {
         matches!(self, Self::Empty)
     }
 
+    /// Up to `most` bytes of what follows the first `at`, as far as they lie in one segment.
+    pub(super) fn after(&self, at: u64, most: u64, cursor: &mut Cursor) -> Option<Bytes> {
+        let list = match self {
+            Self::Empty | Self::Parts(_) => return None,
+            Self::One(bytes) => return cut(bytes, at, most),
+            Self::Segments(list) => list,
+        };
+        if at < cursor.start {
+            *cursor = Cursor::default();
+        }
+        loop {
+            let segment = list.get(cursor.index)?;
+            if let Some(found) = cut(segment, at - cursor.start, most) {
+                return Some(found);
+            }
+            cursor.index += 1;
+            cursor.start += segment.len() as u64;
+        }
+    }
+
     /// Bytes and overhead kept.
     pub(super) fn charge(&self) -> usize {
         match self {
-            Self::Empty => 0,
+            Self::Empty | Self::Parts(_) => 0,
             Self::One(bytes) => bytes.len() + ALLOCATION_OVERHEAD,
             Self::Segments(list) => list
                 .iter()
@@ -437,17 +484,28 @@ impl FromIterator<Bytes> for HitBody {
 #[derive(Debug)]
 pub struct Hit {
     pub(super) entry: Arc<Entry>,
-    is_held: bool,
+    portion: Portion,
     is_head: bool,
 }
 
 impl Hit {
+    /// `conditions` are the request's fields, where one of them may make it less than the whole.
     pub(super) fn new(entry: Arc<Entry>, method: &Method, conditions: Option<&HeaderMap>) -> Self {
-        let is_held = conditions.is_some_and(|request| entry.head.is_held_by(request));
+        let is_head = *method == Method::HEAD;
+        let complete = || match &entry.parts {
+            Some(parts) => parts.complete,
+            None => entry.body.len(),
+        };
+        let portion = match conditions {
+            // A range counts for `GET` alone (RFC 9110 section 14.2).
+            Some(request) if is_head => Portion::of(&entry.head, request, None),
+            Some(request) => Portion::of(&entry.head, request, Some(complete())),
+            None => Portion::Whole,
+        };
         Self {
             entry,
-            is_held,
-            is_head: *method == Method::HEAD,
+            portion,
+            is_head,
         }
     }
 
@@ -462,29 +520,22 @@ impl Hit {
         let verdict = Verdict::Hit {
             ttl: self.entry.age.ttl(now),
         };
-        let head = &self.entry.head;
-        if self.is_held {
-            return (
-                StatusCode::NOT_MODIFIED,
-                head.not_modified(age, verdict),
-                HitBody::Empty,
-            );
-        }
+        let (status, headers, pieces) = self.portion.head(&self.entry.head, age, verdict);
         let body = if self.is_head {
             HitBody::Empty
         } else {
-            self.entry.body.clone()
+            self.entry.portion(pieces)
         };
-        (head.status, head.answer(age, verdict), body)
+        (status, headers, body)
     }
 
-    /// The answer with its fields as lines of HTTP/1.1, where its body is whole and in one piece.
+    /// The answer with its fields as they are stored, where its body is whole and in one piece.
     ///
     /// # Errors
     /// With the hit, where it is not.
     pub fn into_lines(self, now: Instant) -> Result<(StatusCode, Lines, Bytes), Self> {
         match &self.entry.body {
-            HitBody::One(content) if !self.is_held && !self.is_head => {
+            HitBody::One(content) if self.portion == Portion::Whole && !self.is_head => {
                 let content = content.clone();
                 let lines = Lines {
                     age: self.age(now).as_secs(),
@@ -498,7 +549,10 @@ impl Hit {
     }
 }
 
-/// The fields of a hit as lines of HTTP/1.1, without its length and without `X-Request-Id`.
+/// What an answer states anew.
+static OVERWRITTEN: [HeaderName; 4] = [CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQUEST_ID];
+
+/// The fields of a hit, without its length and without `X-Request-Id`: as lines of HTTP/1.1, or one by one.
 #[derive(Debug)]
 pub struct Lines {
     entry: Arc<Entry>,
@@ -521,6 +575,26 @@ impl Lines {
         out.extend_from_slice(HIT.as_bytes());
         out.extend_from_slice(digits.format(self.ttl).as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Shows them one by one.
+    pub fn show(&self, each: &mut dyn FnMut(&str, &[u8])) {
+        let head = &self.entry.head;
+        for (name, value) in &head.headers {
+            if !OVERWRITTEN.contains(name) {
+                each(name.as_str(), value.as_bytes());
+            }
+        }
+        let mut digits = itoa::Buffer::new();
+        each(AGE.as_str(), digits.format(self.age).as_bytes());
+        let mut status: SmallVec<[u8; 64]> = SmallVec::new();
+        if let Some(inner) = &head.inner {
+            status.extend_from_slice(inner.as_bytes());
+            status.extend_from_slice(b", ");
+        }
+        status.extend_from_slice(HIT.as_bytes());
+        status.extend_from_slice(digits.format(self.ttl).as_bytes());
+        each(CACHE_STATUS.as_str(), &status);
     }
 }
 

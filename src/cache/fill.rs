@@ -183,6 +183,7 @@ impl Filler {
             charge: self.plan.head_charge + own.bytes() + body.charge(),
             head,
             body,
+            parts: None,
             age: self.plan.age,
             dated: self.plan.dated,
             vary: self.plan.vary.clone(),

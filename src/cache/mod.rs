@@ -8,13 +8,15 @@
 //!            Stale          the same, to be fetched anew behind it
 //!            Wait(Waiter)   someone is fetching it already     flight, reader
 //!            Fill(Permit)   fetch it, for all who wait         permit, fill
+//!            Part(Permit)   fetch a range, for this request alone        parts, kept
 //!            Bypass(why)    go to the origin, store nothing    status
 //!            Unsatisfiable  only-if-cached, and it is not
 //! ```
 //!
 //! One `Cache` is shared by all workers. A hit takes no lock, builds its key in the caller's
 //! buffer, and costs one look-up in the store and two loads of a generation. What may be stored
-//! and for how long is decided in `freshness`, by what an answer says in `targeted` and `control`, by whom it may be used in `vary` and `conditional`.
+//! and for how long is decided in `freshness`, by what an answer says in `targeted` and `control`, by whom it may be used in `vary` and `conditional`, what of
+//! it in `portion`.
 //! Invariants: bytes are bounded by `budget` alone; what was fetched before a purge is never served
 //! to a request that comes after it (`purge`).
 
@@ -28,8 +30,11 @@ mod entry;
 mod fill;
 mod flight;
 mod freshness;
+mod kept;
 mod key;
+mod parts;
 mod permit;
+mod portion;
 mod purge;
 mod reader;
 mod recall;
@@ -51,7 +56,8 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::config::model::{CacheRule, CacheStore};
+use crate::config::model::{CacheRule, CacheStore, Ranges};
+use crate::range;
 
 use budget::{Budget, Reservation};
 use control::MaxStale;
@@ -70,7 +76,9 @@ pub use disk::DiskStats;
 pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
+pub use parts::{NotKept, PartFiller, PartPermit, Partial};
 pub use permit::{Permit, Revalidated, Started};
+pub use portion::Parts;
 pub use purge::{Strength, TooManyPrefixes};
 pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
 pub use recall::Recalled;
@@ -121,6 +129,8 @@ pub enum Lookup {
     Wait(Waiter),
     /// Fetch, for this request and all that wait.
     Fill(Permit),
+    /// Fetch a range, for this request alone, and keep it.
+    Part(PartPermit),
     /// Fetch, for this request alone.
     Bypass(Bypass),
     /// `only-if-cached`, and nothing stored will do: `504` (RFC 9111 section 5.2.1.7).
@@ -236,6 +246,14 @@ impl Cache {
                 Some(Lookup::Fill(permit)) => Lookup::Stale(hit, Some(permit)),
                 _ => Lookup::Stale(hit, None),
             };
+        }
+        let is_whole_wanted = !asked.is_ranged
+            || rule.ranges == Ranges::Fetch
+            // What is stored whole is validated whole.
+            || found.stale.is_some_and(|entry| entry.has_validator());
+        if !is_whole_wanted {
+            let url_len = found.url_len;
+            return self.partly(rule, request, &asked, url_len, scratch);
         }
         if asked.control.only_if_cached {
             return Lookup::Unsatisfiable;
@@ -499,6 +517,8 @@ struct Asked {
     now: Instant,
     control: RequestControl,
     is_conditional: bool,
+    /// It asks for parts.
+    is_ranged: bool,
     personal: Option<Personal>,
 }
 
@@ -510,10 +530,11 @@ impl Asked {
         }
         let mut has_control = false;
         let mut is_conditional = false;
+        let mut is_ranged = false;
         let mut personal = None;
         for (name, value) in request.headers {
             match name.as_str() {
-                "range" => return Err(Bypass::Range),
+                "range" => is_ranged = *request.method == Method::GET,
                 "authorization" => personal = Some(Personal::Authorization),
                 "cookie" if personal.is_none() => {
                     let ours = request.sticky_cookie;
@@ -540,6 +561,7 @@ impl Asked {
             now,
             control,
             is_conditional,
+            is_ranged: is_ranged && range::is_asked(request.headers),
             personal,
         })
     }
@@ -578,7 +600,7 @@ impl Asked {
     }
 
     fn hit(&self, entry: Arc<Entry>, request: &Request<'_>) -> Hit {
-        let conditions = self.is_conditional.then_some(request.headers);
+        let conditions = (self.is_conditional || self.is_ranged).then_some(request.headers);
         Hit::new(entry, request.method, conditions)
     }
 }

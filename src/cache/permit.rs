@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
 use crate::config::model::CacheRule;
+use crate::range;
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
@@ -148,6 +149,11 @@ impl Permit {
             let class = HeaderValue::from_static(device::class(&self.request));
             headers.insert(X_DEVICE_CLASS, class);
         }
+    }
+
+    /// Whether the client asked for a part, which a fetch does not.
+    pub fn is_ranged(&self) -> bool {
+        range::is_asked(&self.request)
     }
 
     /// Why the request goes to the origin.
@@ -406,6 +412,7 @@ impl Cache {
         Some(Entry {
             head: Head::copy(status, merged, &kept.hidden, times.wall, head_room),
             body: stored.body.clone(),
+            parts: None,
             age: Ageing::new(times.received, kept.freshness),
             dated: date_of(merged, DATE).unwrap_or(times.wall),
             vary,

@@ -15,9 +15,12 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::range::Pieces;
+
 use super::Cache;
-use super::entry::{Ageing, Head, HitBody};
-use super::flight::{Came, Ended, Phase, Ticket};
+use super::entry::{Ageing, Entry, HitBody};
+use super::flight::{Arrival, Came, Ended, Phase, Ticket};
+use super::portion::{self, Parts, Portion, cut};
 use super::purge::{Generation, Standing};
 use super::status::{Forward, Refusal, Uncacheable, Verdict};
 use super::tags::Tags;
@@ -62,7 +65,7 @@ pub enum Outcome {
 /// An answer that several requests may be given.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status, or `304` where the client's condition held.
+    /// Its status; `304` where the client's condition held, `206` or `416` where it asked for ranges.
     pub status: StatusCode,
     /// Its fields; `X-Request-Id` is empty, for the caller to overwrite.
     pub headers: HeaderMap,
@@ -126,8 +129,6 @@ impl Waiter {
     /// Looks at the flight, and leaves the waker there while there is nothing to see.
     fn look(&self, ticket: &Ticket, waker: &Waker) -> Option<Seen> {
         let mut state = ticket.flight.state.lock();
-        let now = self.cache.clock.now();
-        let leads = self.role.leads;
         match &state.phase {
             Phase::Awaiting => {
                 if let Some(rider) = state.riders.get_mut(ticket.seat) {
@@ -141,61 +142,76 @@ impl Waiter {
                 entry,
                 shared,
                 came,
-            } => {
-                if let Some(refused) = self.refused(&entry.age, *shared) {
-                    return Some(Seen::Other(refused));
-                }
-                if self.is_for_others(ticket, &entry.tags, &entry.vary) {
-                    return Some(Seen::Other(Outcome::Varies));
-                }
-                let verdict = match self.verdict(*came, &entry.age, now) {
-                    Ok(verdict) => verdict,
-                    Err(Unfit::LookAgain) => return Some(Seen::Other(Outcome::Varies)),
-                    Err(Unfit::Failed) => return Some(Seen::Other(Outcome::Failed)),
-                };
-                let (status, headers) = self.head(&entry.head, &entry.age, verdict, now);
-                let body = if status == StatusCode::NOT_MODIFIED {
-                    HitBody::Empty
-                } else {
-                    entry.body.clone()
-                };
-                Some(Seen::Other(Outcome::Shared(Answer {
-                    status,
-                    headers,
-                    body: body.into(),
-                })))
+            } => Some(Seen::Other(self.ready(ticket, entry, *shared, *came))),
+            Phase::Arriving(arrival) => Some(self.arriving(ticket, arrival)),
+        }
+    }
+
+    /// The answer that is stored.
+    fn ready(
+        &self,
+        ticket: &Ticket,
+        entry: &Arc<Entry>,
+        shared: Result<(), Uncacheable>,
+        came: Came,
+    ) -> Outcome {
+        let now = self.cache.clock.now();
+        if let Some(refused) = self.refused(&entry.age, shared) {
+            return refused;
+        }
+        if self.is_for_others(ticket, &entry.tags, &entry.vary) {
+            return Outcome::Varies;
+        }
+        let verdict = match self.verdict(came, &entry.age, now) {
+            Ok(verdict) => verdict,
+            Err(Unfit::LookAgain) => return Outcome::Varies,
+            Err(Unfit::Failed) => return Outcome::Failed,
+        };
+        let portion = Portion::of(&entry.head, &self.request, Some(entry.body.len()));
+        let age = self.age(&entry.age, verdict, now);
+        let (status, headers, pieces) = portion.head(&entry.head, age, verdict);
+        Outcome::Shared(Answer {
+            status,
+            headers,
+            body: entry.portion(pieces).into(),
+        })
+    }
+
+    /// The answer as far as it has come.
+    fn arriving(&self, ticket: &Ticket, arrival: &Arrival) -> Seen {
+        let now = self.cache.clock.now();
+        let leads = self.role.leads;
+        if arrival.body.ended == Some(Ended::Broken) {
+            return Seen::Other(Outcome::Failed);
+        }
+        let shared = match arrival.age.is_reusable() {
+            true => Ok(()),
+            false => Err(Uncacheable::NotReusable),
+        };
+        if let Some(refused) = self.refused(&arrival.age, shared) {
+            return Seen::Other(refused);
+        }
+        if self.is_for_others(ticket, &arrival.tags, &arrival.vary) {
+            return Seen::Other(Outcome::Varies);
+        }
+        let verdict = match leads {
+            false => Verdict::Collapsed(self.forward),
+            true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
+            true => Verdict::Stored(self.forward),
+        };
+        let portion = Portion::of(&arrival.head, &self.request, arrival.length).in_order();
+        let age = self.age(&arrival.age, verdict, now);
+        let (status, mut headers, pieces) = portion.head(&arrival.head, age, verdict);
+        if leads && status != StatusCode::NOT_MODIFIED {
+            for (name, value) in &arrival.own {
+                headers.append(name.clone(), value.clone());
             }
-            Phase::Arriving(arrival) => {
-                if arrival.body.ended == Some(Ended::Broken) {
-                    return Some(Seen::Other(Outcome::Failed));
-                }
-                let shared = match arrival.age.is_reusable() {
-                    true => Ok(()),
-                    false => Err(Uncacheable::NotReusable),
-                };
-                if let Some(refused) = self.refused(&arrival.age, shared) {
-                    return Some(Seen::Other(refused));
-                }
-                if self.is_for_others(ticket, &arrival.tags, &arrival.vary) {
-                    return Some(Seen::Other(Outcome::Varies));
-                }
-                let verdict = match leads {
-                    false => Verdict::Collapsed(self.forward),
-                    true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
-                    true => Verdict::Stored(self.forward),
-                };
-                let (status, mut headers) = self.head(&arrival.head, &arrival.age, verdict, now);
-                if leads && status != StatusCode::NOT_MODIFIED {
-                    for (name, value) in &arrival.own {
-                        headers.append(name.clone(), value.clone());
-                    }
-                }
-                Some(Seen::Arriving {
-                    status,
-                    headers,
-                    length: arrival.length,
-                })
-            }
+        }
+        Seen::Arriving {
+            status,
+            headers,
+            length: arrival.length,
+            pieces,
         }
     }
 
@@ -232,22 +248,12 @@ impl Waiter {
         })
     }
 
-    fn head(
-        &self,
-        head: &Head,
-        ageing: &Ageing,
-        verdict: Verdict,
-        now: Instant,
-    ) -> (StatusCode, HeaderMap) {
+    /// `Age` of the answer, in seconds, if it has one.
+    fn age(&self, ageing: &Ageing, verdict: Verdict, now: Instant) -> Option<u64> {
         // RFC 9111 section 5.1: an `Age` says that the origin did not make this answer just now.
         let is_new = self.role.leads
             && !matches!(verdict, Verdict::Fallback { .. } | Verdict::Recalled { .. });
-        let age = (!is_new || ageing.began_old()).then(|| ageing.current(now).as_secs());
-        if head.is_held_by(&self.request) {
-            (StatusCode::NOT_MODIFIED, head.not_modified(age, verdict))
-        } else {
-            (head.status, head.answer(age, verdict))
-        }
+        (!is_new || ageing.began_old()).then(|| ageing.current(now).as_secs())
     }
 }
 
@@ -262,6 +268,7 @@ enum Seen {
         status: StatusCode,
         headers: HeaderMap,
         length: Option<u64>,
+        pieces: Option<Pieces>,
     },
     Other(Outcome),
 }
@@ -283,14 +290,18 @@ impl Future for Waiter {
                 status,
                 headers,
                 length,
+                pieces,
             }) => {
-                let body = if status == StatusCode::NOT_MODIFIED {
-                    HitBody::Empty.into()
-                } else {
-                    Reader {
+                let body = match pieces {
+                    None => Reader {
                         source: Source::Live(ticket),
                         left: length,
-                    }
+                    },
+                    Some(pieces) if pieces.is_empty() => HitBody::Empty.into(),
+                    Some(pieces) => Reader {
+                        left: Some(portion::length(&pieces)),
+                        source: Source::LiveParts(ticket, pieces),
+                    },
                 };
                 Poll::Ready(Outcome::Shared(Answer {
                     status,
@@ -314,16 +325,25 @@ pub struct Reader {
 enum Source {
     Stored { body: HitBody, next: usize },
     Live(Ticket),
+    LiveParts(Ticket, Pieces),
+    Parts(Box<Parts>),
     Ended,
 }
 
 impl From<HitBody> for Reader {
     fn from(body: HitBody) -> Self {
         let left = Some(body.len());
-        Self {
-            source: Source::Stored { body, next: 0 },
-            left,
-        }
+        let source = match body {
+            HitBody::Parts(parts) => Source::Parts(parts),
+            body => Source::Stored { body, next: 0 },
+        };
+        Self { source, left }
+    }
+}
+
+impl From<Parts> for Reader {
+    fn from(parts: Parts) -> Self {
+        Self::from(HitBody::Parts(Box::new(parts)))
     }
 }
 
@@ -339,16 +359,27 @@ impl Body for Reader {
             Source::Stored { body, next } => {
                 *next += 1;
                 match body {
-                    HitBody::Empty => None,
+                    HitBody::Empty | HitBody::Parts(_) => None,
                     HitBody::One(bytes) => (*next == 1).then(|| bytes.clone()),
                     HitBody::Segments(list) => list.get(*next - 1).cloned(),
                 }
                 .map(Ok)
             }
-            Source::Live(ticket) => match ticket.poll_read(cx.waker()) {
+            Source::Live(ticket) => match ticket.poll_read(None, u64::MAX, cx.waker()) {
                 Poll::Ready(read) => read,
                 Poll::Pending => return Poll::Pending,
             },
+            Source::LiveParts(ticket, pieces) => {
+                let read = portion::next(pieces, |start, length| {
+                    let read = ticket.poll_read(Some(start), length, cx.waker());
+                    read.map(|read| read.and_then(Result::ok))
+                });
+                match read {
+                    Poll::Ready(read) => read,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Source::Parts(parts) => parts.read(),
             Source::Ended => None,
         };
         match &read {
@@ -375,8 +406,14 @@ impl Body for Reader {
 }
 
 impl Ticket {
-    /// The next piece of the body; `None` at its end.
-    fn poll_read(&self, waker: &Waker) -> Poll<Option<Result<Bytes, ReadError>>> {
+    /// The next piece of the body, `most` bytes of it at most, after those that were read or after the
+    /// first `from`; `None` at its end.
+    pub(super) fn poll_read(
+        &self,
+        from: Option<u64>,
+        most: u64,
+        waker: &Waker,
+    ) -> Poll<Option<Result<Bytes, ReadError>>> {
         let mut guard = self.flight.state.lock();
         let state = &mut *guard;
         let (Phase::Arriving(arrival), Some(rider)) =
@@ -384,23 +421,32 @@ impl Ticket {
         else {
             return Poll::Ready(Some(Err(ReadError)));
         };
-        let at = rider.at;
-        if let Some(bytes) = arrival.body.after(at) {
-            rider.at += bytes.len() as u64;
-            let pump = state.pump_after(at);
-            drop(guard);
-            if let Some(pump) = pump {
-                pump.wake();
+        let before = rider.at;
+        rider.at = from.unwrap_or(before);
+        let read = match arrival.body.after(rider.at) {
+            Some(bytes) => {
+                let bytes = cut(&bytes, 0, most).unwrap_or(bytes);
+                rider.at += bytes.len() as u64;
+                Poll::Ready(Some(Ok(bytes)))
             }
-            return Poll::Ready(Some(Ok(bytes)));
+            None => match arrival.body.ended {
+                Some(Ended::Whole) => Poll::Ready(None),
+                Some(Ended::Broken) => Poll::Ready(Some(Err(ReadError))),
+                None => {
+                    rider.waker = Some(waker.clone());
+                    Poll::Pending
+                }
+            },
+        };
+        let pump = if rider.at == before {
+            None
+        } else {
+            state.pump_after(before)
+        };
+        drop(guard);
+        if let Some(pump) = pump {
+            pump.wake();
         }
-        match arrival.body.ended {
-            Some(Ended::Whole) => Poll::Ready(None),
-            Some(Ended::Broken) => Poll::Ready(Some(Err(ReadError))),
-            None => {
-                rider.waker = Some(waker.clone());
-                Poll::Pending
-            }
-        }
+        read
     }
 }

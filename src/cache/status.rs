@@ -41,6 +41,8 @@ pub enum Forward {
     Stale,
     /// What is stored is fresh, but the request asked for better.
     Request,
+    /// Parts are stored, and not all that are wanted.
+    Partial,
 }
 
 impl Forward {
@@ -51,7 +53,14 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
             Self::Request => "request",
+            Self::Partial => "partial",
         }
+    }
+
+    /// Adds our `Cache-Status` member to a part that goes to its client alone.
+    pub(super) fn annotate(self, headers: &mut HeaderMap, is_stored: bool) {
+        let stored = if is_stored { "; stored" } else { "" };
+        append(headers, &["headgate; fwd=", self.as_str(), stored]);
     }
 }
 

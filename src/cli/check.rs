@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::app;
 use crate::config::errors::LoadError;
 use crate::config::{self, model};
 
@@ -14,6 +15,17 @@ pub(super) fn check(path: &Path) -> ExitCode {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 complain(format_args!("{warning}\n"));
+            }
+            let app::Rehearsal { errors, warnings } = app::rehearse(&loaded);
+            for warning in &warnings {
+                complain(format_args!("warning: {warning}\n"));
+            }
+            if !errors.is_empty() {
+                for error in &errors {
+                    complain(format_args!("{error}\n"));
+                }
+                complain(count(errors.len()));
+                return ExitCode::FAILURE;
             }
             let summary = summary(&loaded.config);
             say(format_args!("{}: ok: {summary}", path.display()));
@@ -30,14 +42,15 @@ pub(super) fn check(path: &Path) -> ExitCode {
 pub(super) fn explain(error: &LoadError) -> String {
     match error {
         LoadError::Invalid(found) => {
-            let count = found.0.len();
-            format!(
-                "{found}\n\n{count} error{} found",
-                if count == 1 { "" } else { "s" }
-            )
+            format!("{found}\n\n{}", count(found.0.len()))
         }
         LoadError::Read { .. } => format!("error: {}", crate::reload::explain(error)),
     }
+}
+
+fn count(errors: usize) -> String {
+    let plural = if errors == 1 { "" } else { "s" };
+    format!("{errors} error{plural} found")
 }
 
 fn summary(config: &model::Config) -> String {

@@ -62,7 +62,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let limit = u64::try_from(marks::MAX_BYTES)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
-    std::fs::File::open(path)
+    convert::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .map_err(unreadable)?;
     if bytes.len() > marks::MAX_BYTES {

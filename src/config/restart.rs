@@ -10,7 +10,7 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
     // Named in full, so that whoever adds a key decides on which side it is.
     let Config {
         workers,
-        admin: Admin { address },
+        admin: Admin { address, hosts: _ },
         log: Log { level, format },
         access_log: AccessLog {
             format: access_format,
@@ -28,6 +28,7 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         trusted_proxies: _,
         forwarded: _,
         paths: _,
+        claims: _,
         keep_underscores: _,
         trace: _,
         upstreams: _,

@@ -5,7 +5,8 @@
 //!
 //! | answer                                                        | verdict     |
 //! |---------------------------------------------------------------|-------------|
-//! | `1xx`, `204`, `205`, `206`; coded already; `Content-Range`; `no-transform`; another type | `Untouched` |
+//! | `1xx`, `204`, `205`; coded already; `Content-Range`; `no-transform`; another type | `Untouched` |
+//! | `206` of what a `200` might have been compressed of            | `Plain`     |
 //! | `304` to a client that takes a coding                         | `Confirmed` |
 //! | the client takes none, or the body is too small               | `Plain`     |
 //! | everything else                                               | `Coded`     |
@@ -17,7 +18,7 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 
 use crate::config::model::{Coding, Compress};
-use crate::wire::fields::vary;
+use crate::wire::fields::{opaque, vary};
 
 use super::accept::accepted;
 
@@ -91,9 +92,8 @@ pub fn judge(subject: &Subject<'_>, answer: &HeaderMap) -> Verdict {
         length,
     } = *subject;
     match status {
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::PARTIAL_CONTENT => {
-            return Verdict::Untouched;
-        }
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT => return Verdict::Untouched,
+        StatusCode::PARTIAL_CONTENT => return part(rule, answer),
         status if status.is_informational() => return Verdict::Untouched,
         StatusCode::NOT_MODIFIED => {
             let takes = !accepted(request, &rule.algorithms).codings.is_empty();
@@ -135,6 +135,17 @@ pub fn judge(subject: &Subject<'_>, answer: &HeaderMap) -> Verdict {
     }
 }
 
+/// A part varies as the whole does (RFC 9110 section 15.3.7). Of several parts in one body, the fields
+/// do not say what they are parts of.
+fn part(rule: &Compress, answer: &HeaderMap) -> Verdict {
+    let is_open = !answer.contains_key(CONTENT_ENCODING) && !forbids(answer);
+    if is_open && (is_listed(rule, answer) || essence(answer) == Some(b"multipart/byteranges")) {
+        Verdict::Plain
+    } else {
+        Verdict::Untouched
+    }
+}
+
 /// `Cache-Control: no-transform`, in an answer or a request (RFC 9111 sections 5.2.1.6 and 5.2.2.6).
 fn forbids(headers: &HeaderMap) -> bool {
     headers
@@ -145,15 +156,9 @@ fn forbids(headers: &HeaderMap) -> bool {
 }
 
 fn is_listed(rule: &Compress, answer: &HeaderMap) -> bool {
-    let Some(value) = answer.get(CONTENT_TYPE) else {
+    let Some(essence) = essence(answer) else {
         return false;
     };
-    let essence = value
-        .as_bytes()
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
     // gRPC has codings of its own, and its clients do not expect this one.
     let is_grpc = essence
         .get(..GRPC.len())
@@ -161,16 +166,30 @@ fn is_listed(rule: &Compress, answer: &HeaderMap) -> bool {
     !is_grpc && rule.types.iter().any(|pattern| pattern.matches(essence))
 }
 
+/// The media type without its parameters.
+fn essence(answer: &HeaderMap) -> Option<&[u8]> {
+    let value = answer.get(CONTENT_TYPE)?.as_bytes();
+    let essence = value.split(|byte| *byte == b';').next()?;
+    Some(essence.trim_ascii())
+}
+
 /// The compressed bytes are not the bytes that a strong tag names (RFC 9110 section 8.8.3.3), and what
-/// they are may differ from one release of Headgate to the next.
+/// they are may differ from one release of Headgate to the next. What is no tag cannot be weakened: it goes,
+/// or the plain bytes and these would have the same.
 fn weaken(answer: &mut HeaderMap) {
     let Some(tag) = answer.get(ETAG) else { return };
-    if !tag.as_bytes().starts_with(b"\"") {
-        return;
-    }
-    let weak = [b"W/", tag.as_bytes()].concat();
-    if let Ok(weak) = HeaderValue::from_bytes(&weak) {
-        answer.insert(ETAG, weak);
+    let opaque = opaque(tag.as_bytes());
+    let weak = match opaque {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => [b"W/", opaque].concat(),
+        _ => Vec::new(),
+    };
+    match HeaderValue::from_maybe_shared(bytes::Bytes::from(weak)) {
+        Ok(weak) if !weak.is_empty() => {
+            answer.insert(ETAG, weak);
+        }
+        _ => {
+            answer.remove(ETAG);
+        }
     }
 }
 
@@ -257,7 +276,8 @@ mod tests {
             (101, vec![TEXT]),
             (204, vec![TEXT]),
             (205, vec![TEXT]),
-            (206, vec![TEXT]),
+            (206, vec![("content-type", "image/png"), tag]),
+            (206, vec![TEXT, ("content-encoding", "br")]),
             (200, vec![TEXT, tag, ("content-encoding", "br")]),
             (200, vec![TEXT, tag, ("content-encoding", "identity")]),
             (416, vec![TEXT, ("content-range", "bytes */5")]),
@@ -320,10 +340,31 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_tag_stays_and_an_odd_one_too() {
-        for tag in ["W/\"a\"", "unquoted"] {
-            let (_, head) = judged(200, &[GZIP], &[TEXT, ("etag", tag)]);
+    fn a_weak_tag_stays_and_what_is_no_tag_goes_with_the_plain_bytes() {
+        let (_, head) = judged(200, &[GZIP], &[TEXT, ("etag", "W/\"a\"")]);
+        assert_eq!(head["etag"], "W/\"a\"");
+        for tag in ["unquoted", "\"a", "\"", "\"a\"b\"", "W/a", "w/\"a\"", ""] {
+            for status in [200, 304] {
+                let (_, head) = judged(status, &[GZIP], &[TEXT, ("etag", tag)]);
+                assert_eq!(head.get("etag"), None, "{tag}");
+            }
+            let (_, head) = judged(200, &[], &[TEXT, ("etag", tag)]);
             assert_eq!(head["etag"], tag);
+        }
+    }
+
+    #[test]
+    fn a_part_varies_as_the_whole_does() {
+        let several = ("content-type", "multipart/byteranges; boundary=x");
+        let of_one = [TEXT, ("content-range", "bytes 0-1/9"), ("etag", "\"a\"")];
+        for answer in [&of_one[..], &[several]] {
+            for request in [&[GZIP][..], &[]] {
+                let (verdict, head) = judged(206, request, answer);
+                assert_eq!(verdict, Verdict::Plain);
+                let mut expected = map(answer);
+                expected.append("vary", HeaderValue::from(ACCEPT_ENCODING));
+                assert_eq!(head, expected);
+            }
         }
     }
 }

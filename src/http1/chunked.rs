@@ -56,6 +56,14 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// What is left of the chunk that is being read.
+    pub(super) fn announced(&self) -> u64 {
+        match self.state {
+            State::Data(left) => left,
+            State::Size | State::DataEnd | State::Trailers | State::Done => 0,
+        }
+    }
+
     pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<Decoded, BodyFault> {
         loop {
             match self.state {

@@ -109,4 +109,14 @@ impl Decoder {
             Kind::UntilClose => None,
         }
     }
+
+    /// Bytes of content that are left to come at least, by what the peer has said.
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        match &self.0 {
+            Kind::Length(left) => *left,
+            Kind::Chunked(chunked) => chunked.announced(),
+            Kind::UntilClose => 0,
+        }
+    }
 }

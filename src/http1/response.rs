@@ -109,7 +109,6 @@ impl AnswerParser {
         })?;
         let said = noted.framing(version)?;
         let framing = match status {
-            StatusCode::SWITCHING_PROTOCOLS => Framing::Tunnel,
             StatusCode::NO_CONTENT if said == Some(Framing::Chunked) => {
                 return Err(Fault::Malformed(
                     "Transfer-Encoding in an answer without a body",
@@ -120,6 +119,7 @@ impl AnswerParser {
             {
                 return Err(Fault::Malformed("a length in an informational answer"));
             }
+            StatusCode::SWITCHING_PROTOCOLS => Framing::Tunnel,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::None,
             _ if status.is_informational() || *method == Method::HEAD => Framing::None,
             _ => said.unwrap_or(Framing::UntilClose),
@@ -164,6 +164,10 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Fault> {
     };
     let (code, reason) = rest.split_at_checked(3).ok_or(wrong)?;
     let status = StatusCode::from_bytes(code).map_err(|_invalid| wrong)?;
+    // RFC 9110 section 15: there are five classes, and whoever is told another takes it for a failure.
+    if status.as_u16() >= 600 {
+        return Err(wrong);
+    }
     let plain = |byte: &u8| !fields::is_control(*byte) || *byte == b'\t';
     match reason {
         // The space is due also without a reason, but many leave it out.

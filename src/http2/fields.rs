@@ -4,27 +4,11 @@
 //! connection goes into HTTP/2, and none that frames a message, routes it or says who sent it comes
 //! through as a trailer.
 
-use http::header::{
-    CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::wire::{may_trail, sift_trailers};
 
-/// Fields of a connection (RFC 9113 section 8.2.2).
-const OF_A_CONNECTION: [HeaderName; 5] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
-
-/// Removes what belongs to a connection of HTTP/1.1.
-pub fn strip_connection(headers: &mut HeaderMap) {
-    for name in &OF_A_CONNECTION {
-        headers.remove(name);
-    }
-}
+pub use crate::wire::fields::{is_of_a_connection, strip_connection};
 
 /// Removes from trailers what may not stand there; false if nothing is left.
 pub fn clean_trailers(trailers: &mut HeaderMap) -> bool {
@@ -32,34 +16,17 @@ pub fn clean_trailers(trailers: &mut HeaderMap) -> bool {
     !trailers.is_empty()
 }
 
-/// Whether a value has blanks around it, which h2 lets through (RFC 9113 section 8.2.1).
+/// Whether a value has blanks around it (RFC 9113 section 8.2.1).
 #[must_use]
 pub fn is_padded(value: &HeaderValue) -> bool {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     blank(value.as_bytes().first()) || blank(value.as_bytes().last())
 }
 
-/// Whether a name has the one byte that h2 takes and no token has (RFC 9110 section 5.6.2).
+/// Whether a name has the one byte that `HeaderName` takes and no token has (RFC 9110 section 5.6.2).
 #[must_use]
 pub fn is_no_token(name: &HeaderName) -> bool {
     name.as_str().contains('"')
-}
-
-/// Puts the crumbs of a cookie together again (RFC 9113 section 8.2.3).
-pub fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    let (Some(first), Some(_)) = (crumbs.next(), crumbs.next()) else {
-        return;
-    };
-    let mut joined = first.as_bytes().to_vec();
-    for crumb in headers.get_all(COOKIE).iter().skip(1) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(crumb.as_bytes());
-    }
-    // Made of values, so a value.
-    if let Ok(joined) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
-        headers.insert(COOKIE, joined);
-    }
 }
 
 #[cfg(test)]
@@ -74,19 +41,6 @@ mod tests {
             )
         });
         pairs.collect()
-    }
-
-    #[test]
-    fn crumbs_become_one_cookie_and_one_cookie_stays_as_it_is() {
-        let mut headers = HeaderMap::new();
-        for crumb in ["a=1", "b=2", "c=3; d=4"] {
-            headers.append(COOKIE, HeaderValue::from_static(crumb));
-        }
-        join_cookies(&mut headers);
-        let all: Vec<_> = headers.get_all(COOKIE).iter().collect();
-        assert_eq!(all, ["a=1; b=2; c=3; d=4"]);
-        join_cookies(&mut headers);
-        assert_eq!(headers[COOKIE], "a=1; b=2; c=3; d=4");
     }
 
     #[test]

@@ -97,7 +97,7 @@ labels! {
     CacheBypass {
         /// Neither `GET` nor `HEAD`, or a `HEAD` with nothing stored that answers it.
         Method "method"
-        /// `Range`: partial answers are not stored.
+        /// `Range`, on a route that passes it on, and what came is not one part.
         Range "range"
         /// `If-Match` or `If-Unmodified-Since`: for the origin alone to judge (RFC 9111 section 4.3.2).
         Precondition "precondition"
@@ -141,6 +141,8 @@ labels! {
         Vary "vary"
         /// Never fresh and without a validator, or fresh for nobody but the one who asked.
         NotReusable "not-reusable"
+        /// A part without a strong validator, or one that says too little of the whole.
+        Partial "partial"
         /// Larger than `cache.max_object`.
         TooLarge "too-large"
         /// No room within `cache.memory`.

@@ -156,33 +156,49 @@ impl Drop for Timer {
 }
 
 /// Judges how much a peer moves while it is waited for, in windows of time: of the bytes that a client
-/// takes or sends, and whatever else a peer may be slow with.
+/// takes or sends, and whatever else a peer may be slow with. What shows late is seen in steps: of
+/// that the peer may be up to one step ahead, which is credit to live on while nothing shows.
 #[derive(Debug)]
 pub struct Progress {
     window: Timer,
     /// What had been moved in all when the window began.
     before: Cell<u64>,
+    /// What was moved earlier and more than was asked for, up to `hidden`.
+    credit: Cell<u64>,
+    hidden: u64,
 }
 
 impl Progress {
     /// Nobody is waited for yet.
     #[must_use]
     pub fn new(set: &Rc<Deadlines>) -> Self {
+        Self::in_steps(set, 0)
+    }
+
+    /// Of a peer that may have moved `hidden` more than shows: what it has moved before it is waited
+    /// for counts, but never for more than that.
+    #[must_use]
+    pub fn in_steps(set: &Rc<Deadlines>, hidden: u64) -> Self {
         Self {
             window: set.timer(),
             before: Cell::new(0),
+            credit: Cell::new(0),
+            hidden,
         }
     }
 
     /// The peer, which has moved `moved` bytes in all, is waited for: ready once it was for a whole
-    /// `window` in which it has not moved `least` of them. Else the task is woken when the window is
-    /// over, and the next one begins when this is asked again.
+    /// `window` in which it has not moved `least` of them and has no credit left. Else the task is
+    /// woken when the window is over, and the next one begins when this is asked again.
     pub fn poll(&self, cx: &Context<'_>, moved: u64, window: Duration, least: u64) -> Poll<()> {
         let over = self.window.is_expired();
-        if over && moved.saturating_sub(self.before.get()) < least {
-            return Poll::Ready(());
-        }
         if over || !self.window.is_armed() {
+            let new = moved.saturating_sub(self.before.get());
+            let least = if over { least } else { 0 };
+            let Some(left) = self.credit.get().saturating_add(new).checked_sub(least) else {
+                return Poll::Ready(());
+            };
+            self.credit.set(left.min(self.hidden));
             self.before.set(moved);
             self.window.arm(window);
         }
@@ -266,6 +282,38 @@ mod tests {
         assert!(!progress.is_waiting() && !slow(39));
         pass();
         assert!(slow(40));
+    }
+
+    #[test]
+    fn a_peer_whose_progress_shows_in_steps_is_not_too_slow_between_them() {
+        let set = Deadlines::new();
+        let progress = Progress::in_steps(&set, 100);
+        let cx = Context::from_waker(Waker::noop());
+        let slow = |moved| progress.poll(&cx, moved, TICK, 10).is_ready();
+        let pass = || (0..2).for_each(|_| set.tick());
+        // What was taken before the first wait counts, and not for more than one step.
+        assert!(!slow(1000));
+        for _ in 0..10 {
+            pass();
+            assert!(!slow(1000));
+        }
+        // One step in time, just so: for ever.
+        for step in 1..10 {
+            pass();
+            assert!(!slow(1000 + step * 100), "{step}");
+            for _ in 0..9 {
+                pass();
+                assert!(!slow(1000 + step * 100), "{step}");
+            }
+        }
+        pass();
+        assert!(slow(1900 + 9), "the credit is used up");
+        // Nor is a pace saved up that was never promised.
+        let progress = Progress::in_steps(&set, 100);
+        let slow = |moved| progress.poll(&cx, moved, TICK, 10).is_ready();
+        assert!(!slow(5));
+        pass();
+        assert!(slow(5), "it has had five bytes, and cannot hide more");
     }
 
     #[tokio::test]

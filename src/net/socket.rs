@@ -13,6 +13,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -206,6 +207,13 @@ impl Socket {
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.outbox.pending.borrow().unsent().len()
+    }
+
+    /// Has the kernel break the connection off when nothing could be sent for so long.
+    pub fn give_up_after(&self, time: Duration) {
+        if let Some(stream) = &*self.outbox.stream.borrow() {
+            stream.give_up_after(time);
+        }
     }
 
     /// Resets the connection when it is dropped, instead of closing it. Nothing can be written any more.

@@ -7,6 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
@@ -37,6 +38,15 @@ impl Stream {
 }
 
 impl Stream {
+    /// Has the kernel break the connection off when nothing could be sent for so long.
+    pub fn give_up_after(&self, time: Duration) {
+        match self {
+            Self::Plain(socket) => socket.give_up_after(time),
+            Self::Tls(stream) => stream.get_ref().0.give_up_after(time),
+            Self::TlsClient(stream) => stream.get_ref().0.give_up_after(time),
+        }
+    }
+
     /// Breaks the connection, so that what came before cannot be taken for all there is. TLS says by
     /// itself when it was not closed.
     pub fn abort(&self) {

@@ -6,7 +6,10 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
@@ -85,6 +88,15 @@ impl WriteHalf {
                 half.forget();
             }
             Self::Unix(half) => half.forget(),
+        }
+    }
+
+    /// Has the kernel break a connection off on which nothing could be sent for so long.
+    pub(super) fn give_up_after(&self, time: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Self::Tcp(half) = self {
+            // Where it is gone already there is nothing to give up.
+            let _told = SockRef::from(half.as_ref()).set_tcp_user_timeout(Some(time));
         }
     }
 

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
 use super::outbound::Stream;
+use super::partial;
 use super::reject::Reject;
 
 /// How often a request looks up, while the fetches that it waits for fail or are for others.
@@ -37,6 +38,9 @@ const ROUNDS: usize = 3;
 const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
+
+/// Bytes of an answer that are sent whole to a client that asked for a part, rather than asking again.
+const SPARED: u64 = 64 * 1024;
 
 /// What the cache says at once.
 pub(super) enum AtOnce {
@@ -83,7 +87,10 @@ fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
         // A certificate says who asks, as `Authorization` does.
         return Err(Bypass::Authorization);
     }
-    match claims::beyond_key(&context.request.headers, context.client.is_told()) {
+    if !context.seen.claims {
+        return Ok(String::new());
+    }
+    match claims::beyond_key(&context.request.headers) {
         Beyond::Nothing => Ok(String::new()),
         Beyond::Target(told) => Ok(told),
         Beyond::Method => Err(Bypass::Method),
@@ -101,10 +108,7 @@ pub(super) async fn look_up(
     first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
-        let order = Order::new(context, upstream);
-        let mut answer = forward::straight(context, &order, body).await?;
-        cache::strip(answer.headers_mut());
-        return Ok(answer);
+        return straight(context, upstream, body).await;
     }
     let beyond = match passes_by(context, &body) {
         Ok(beyond) => beyond,
@@ -137,6 +141,7 @@ pub(super) async fn look_up(
                 return Ok(hit_answer(context, hit, CacheResult::Stale, now));
             }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
+            Lookup::Part(permit) => return partial::fetch(context, upstream, permit).await,
             Lookup::Bypass(why) => {
                 let requested = context.worker.cache.clock().now();
                 let mut answer = go_past(context, upstream, body, why).await?;
@@ -175,10 +180,20 @@ pub(super) async fn look_up(
         }
     }
     context.cache = Some(CacheResult::Miss);
+    let mut answer = straight(context, upstream, body).await?;
+    alone.annotate(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Sends a request for its client alone.
+async fn straight(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+) -> Result<Response<Stream>, Reject> {
     let order = Order::new(context, upstream);
     let mut answer = forward::straight(context, &order, body).await?;
     cache::strip(answer.headers_mut());
-    alone.annotate(answer.headers_mut());
     Ok(answer)
 }
 
@@ -297,7 +312,7 @@ fn hit_answer(
     let stream = match body {
         HitBody::Empty => Stream::Empty,
         HitBody::One(bytes) => Stream::Whole(bytes),
-        body @ HitBody::Segments(_) => Stream::Shared(body.into()),
+        body @ (HitBody::Segments(_) | HitBody::Parts(_)) => Stream::Shared(body.into()),
     };
     response(status, headers, stream)
 }
@@ -307,8 +322,7 @@ fn may_stay_lines(context: &Context) -> bool {
     let route = context
         .route
         .map(|route| &context.view.snapshot.routes[route.0]);
-    context.request.version < Version::HTTP_2
-        && route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
+    route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {
@@ -458,8 +472,13 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
         }
     };
     let length = answer.body().length();
+    // Whoever wants a part of something large asks for it again, and gets no more than that.
+    let is_asked_again = answer.status() == StatusCode::OK
+        && permit.is_ranged()
+        && length.is_none_or(|length| length > SPARED);
     match permit.start(answer.status(), answer.headers(), length) {
         Started::FellBack => own.borrow_mut().fell_back = true,
+        Started::Uncacheable(refusal) if is_asked_again => refused(refusal.reason),
         // Nobody looks before this task yields.
         Started::Uncacheable(refusal) => {
             refused(refusal.reason);

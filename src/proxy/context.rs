@@ -20,9 +20,10 @@ use crate::metrics::{CacheResult, ProxyError, RejectReason};
 use crate::upstream::request_body::Transfer;
 use crate::wire::{Early, Peer};
 
-use super::access_log::{EndedBy, Record, Timings};
+use super::access_log::{EndedBy, Record, RequestLine, Timings};
 use super::edge::About;
 use super::headers;
+use super::sift::Seen;
 use super::trust::Client;
 use super::worker::{View, Worker};
 
@@ -39,6 +40,12 @@ pub(super) struct Context {
     pub(super) client: Client,
     /// The request's head: past `normalize`, in its one form.
     pub(super) request: Rc<Parts>,
+    /// No head was read: the one above stands for nothing.
+    pub(super) unread: bool,
+    /// What its fields were before `sift` took some away.
+    pub(super) seen: Seen,
+    /// It asks for nothing but a tunnel, as an extended CONNECT does (RFC 8441).
+    pub(super) tunnel_only: bool,
     pub(super) id: Uuid,
     /// `id` as a field value.
     pub(super) id_value: HeaderValue,
@@ -128,6 +135,9 @@ impl Context {
             peer,
             client,
             request: Rc::new(request),
+            unread: false,
+            seen: Seen::default(),
+            tunnel_only: false,
             began: Instant::now(),
             route: None,
             cache: None,
@@ -209,13 +219,15 @@ impl Context {
                     .unwrap_or(SystemTime::UNIX_EPOCH),
                 request_id: self.id,
                 client: self.client.address,
-                method: &request.method,
+                line: (!self.unread).then(|| RequestLine {
+                    method: &request.method,
+                    target: request
+                        .uri
+                        .path_and_query()
+                        .map_or(b"*", |t| t.as_str().as_bytes()),
+                    version: request.version,
+                }),
                 host: header(http::header::HOST).unwrap_or_default(),
-                target: request
-                    .uri
-                    .path_and_query()
-                    .map_or(b"*", |t| t.as_str().as_bytes()),
-                version: request.version,
                 tls: self.peer.tls.as_ref().map(|tls| tls.version),
                 cipher: self.peer.tls.as_ref().map(|tls| tls.cipher),
                 route: self.route.map(|route| &*snapshot.routes[route.0].name),

@@ -40,6 +40,7 @@ use super::edge;
 use super::headers;
 use super::outbound::Stream;
 use super::reject::Reject;
+use super::sift::Seen;
 use super::trust::Client;
 use super::worker::{View, Worker};
 use super::writes::Write;
@@ -52,6 +53,7 @@ pub(super) struct Order {
     pub(super) peer: Rc<Peer>,
     pub(super) client: Client,
     pub(super) request: Rc<Parts>,
+    seen: Seen,
     /// What endpoints see in place of the client's target.
     rewritten: Option<Uri>,
     /// The route that the request took.
@@ -108,6 +110,7 @@ impl Order {
             route: context.route,
             hints: context.hints.clone(),
             request: Rc::clone(&context.request),
+            seen: context.seen,
             id: context.id,
             id_value: context.id_value.clone(),
             began: context.began,
@@ -229,9 +232,7 @@ async fn attempts(
             },
             body: body.take().unwrap_or(RequestBody::Empty),
         };
-        if let Some(write) = &mut write {
-            write.is_sent();
-        }
+        write.is_sent();
         let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
         let error = match order
             .worker
@@ -247,9 +248,7 @@ async fn attempts(
                 picked.in_flight.endpoint().succeeded();
                 target.metrics.worker(order.worker.id).answered(took);
                 *sticky = cookie(order, upstream, &picked);
-                if let Some(write) = write.take() {
-                    write.answered(answer.response.status(), answer.response.headers());
-                }
+                write.answered(answer.response.status(), answer.response.headers());
                 return Ok(receive(order, answer.response, picked));
             }
             Err(error) => error,
@@ -264,9 +263,7 @@ async fn attempts(
             }
             _ => false,
         };
-        if let Some(write) = &mut write {
-            write.has_failed(error.unsent.is_some());
-        }
+        write.has_failed(error.unsent.is_some());
         if !again {
             return Err(Reject::Exchange(Box::new(error)));
         }
@@ -345,11 +342,8 @@ fn tell_client(order: &Order, target: &mut upstream::Target<'_>) {
 
 /// What HTTP/2 is asked for by a client that takes trailers (RFC 9113 section 8.2.2).
 fn for_http2(order: &Order, target: &upstream::Target<'_>, headers: &mut HeaderMap) {
-    if target.is_http2() {
-        let trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
-        if order.request.headers.get_all(TE).iter().any(trailers) {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        }
+    if target.is_http2() && order.seen.trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
 
@@ -363,7 +357,8 @@ fn receive(
     picked: Picked,
 ) -> Response<Stream> {
     let (mut head, body) = response.into_parts();
-    headers::for_client(&mut head.headers, &order.request);
+    let takes_trailers = order.seen.takes_trailers(order.request.version);
+    headers::for_client(&mut head.headers, takes_trailers);
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;

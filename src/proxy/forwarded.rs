@@ -206,9 +206,13 @@ fn is_name(text: &str) -> bool {
     is_obfuscated(text.split(':').next().unwrap_or_default())
 }
 
-/// `X-Forwarded-For` with those of these hops that have an address, the client first.
+/// `X-Forwarded-For` with those of these hops that have an address, the client first: `unknown` if it has
+/// none, since the proxy that comes next would be taken for it.
 pub(super) fn write_list(hops: &[Option<IpAddr>]) -> Option<HeaderValue> {
     let mut text = String::new();
+    if let [None, _, ..] = hops {
+        text.push_str("unknown");
+    }
     for hop in hops.iter().flatten() {
         let comma = if text.is_empty() { "" } else { ", " };
         write!(text, "{comma}{hop}").ok()?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::config::model::{Config, PathRules};
 use crate::wire::{ClientAddress, Peer};
 
-use super::{headers, normalize, path, trust};
+use super::{headers, normalize, path, sift, trust};
 
 /// The canonical form of a path; `None` when it is already that.
 ///
@@ -65,6 +65,7 @@ pub fn to_upstream(
     let client = trust::client(&head.headers, peer, config);
     normalize::scheme(&head.uri, peer.secure, client.secure).ok()?;
     normalize::head(head, client.secure, empty, config).ok()?;
+    sift::request(&mut head.headers, peer, &client, config);
     let mut fields = HeaderMap::new();
     let id = HeaderValue::from_static("00000000-0000-0000-0000-000000000000");
     headers::for_upstream(head, peer, &client, config, &id, &mut |name, value| {

@@ -21,7 +21,9 @@ use super::normalize::{self, Hops};
 use super::outbound::{Outbound, Stream};
 use super::reject::Reject;
 use super::worker::Worker;
-use super::{cached, challenge, claims, cors, edge, own, purging, respond, static_files, trust};
+use super::{
+    cached, challenge, claims, cors, edge, own, purging, respond, sift, static_files, trust,
+};
 
 /// Takes one request from its head to its answer. What needs nobody else is done before anything is
 /// polled: such an answer, a hit of the cache above all, is never a part of a future's state.
@@ -37,8 +39,11 @@ pub(super) fn handle(
     let client = trust::client(&head.headers, &peer, config);
     let formed = normalize::scheme(&head.uri, peer.secure, client.secure)
         .and_then(|()| normalize::head(&mut head, client.secure, body.is_end_stream(), config));
+    let seen = sift::request(&mut head.headers, &peer, &client, config);
     let mut context = Context::begin(worker, view, peer, client, head);
     context.hints = Hints(early);
+    context.seen = seen;
+    context.tunnel_only = body.offers().is_some() && context.request.version == Version::HTTP_2;
     match formed.and_then(|hops| road(&mut context, hops, body)) {
         Ok(Way::Here(answer)) => Either::Left(ready(respond::answer(context, answer))),
         Ok(Way::On(further)) => Either::Right(go_on(context, further)),
@@ -93,11 +98,18 @@ async fn answer(context: &mut Context, further: Further) -> Result<Response<Stre
 }
 
 /// Answers what is no request: counted and logged like one.
-pub(super) fn refuse(worker: Rc<Worker>, peer: Rc<Peer>, fault: Fault) -> Response<Outbound> {
-    let (head, ()) = Request::new(()).into_parts();
+pub(super) fn refuse(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    version: Version,
+    fault: Fault,
+) -> Response<Outbound> {
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.version = version;
     let view = worker.view();
     let client = trust::client(&head.headers, &peer, &view.snapshot.config);
-    let context = Context::begin(worker, view, peer, client, head);
+    let mut context = Context::begin(worker, view, peer, client, head);
+    context.unread = true;
     respond::reject(context, &Reject::Fault(fault))
 }
 
@@ -110,7 +122,11 @@ fn road(context: &mut Context, hops: Hops, body: Inbound) -> Result<Way, Reject>
 
     let host = normalize::host(&request);
     if !context.peer.admits(host) {
-        return Err(Reject::Misdirected);
+        return Err(if context.peer.stands() {
+            Reject::Misdirected
+        } else {
+            Reject::Outdated
+        });
     }
     if let Some(answer) = challenge::answer(context) {
         return Ok(Way::Here(answer));
@@ -205,7 +221,7 @@ fn admit(route: &Route, version: Version, mut body: Inbound) -> Result<Inbound, 
         };
     }
     // What may not stand in a head may not come after it either: some servers join the two.
-    body.sieve(|name| claims::may_pass(name, false, false));
+    body.sieve(claims::may_follow);
     match body.limit(route.max_body) {
         Ok(()) => Ok(body),
         Err(_too_large) => Err(Reject::BodyTooLarge),

@@ -1,23 +1,22 @@
 //! Which header fields pass through, and which are ours.
 //!
 //! `forward` tells each attempt's fields from the client's head with `for_upstream`, and prepares an
-//! answer's head with `for_client`. What `Connection` lists was taken away by `normalize` already, by the
-//! table of `wire::fields`. Invariant: hop-by-hop fields are removed before ours are added, so no `Connection` option can
-//! delete what Headgate says, and no spelling of a forwarding field gets past it.
+//! answer's head with `for_client`. What does not pass was taken away by `sift` already. Invariant: ours
+//! are added to what is left, so no `Connection` option can delete what Headgate says, and no spelling of
+//! a forwarding field stands beside it.
 
 use http::Version;
 use http::header::{
     CONTENT_SECURITY_POLICY, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LINK,
-    REFERRER_POLICY, TE, TRAILER, VIA,
+    REFERRER_POLICY, TRAILER, VIA,
 };
 use http::request::Parts;
 
 use crate::balancer::Endpoint;
 use crate::config::model::{Config, Forwarding};
 use crate::wire::Peer;
-use crate::wire::fields::{self, is_hop_by_hop};
+use crate::wire::fields;
 
-use super::claims;
 use super::forwarded::{self, About};
 use super::normalize;
 use super::trust::Client;
@@ -30,9 +29,8 @@ pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
-/// Tells the fields of a request to an endpoint: the client's without those of its own hop and without
-/// any claim about who it is, and then ours. `Expect` stays: what it asks for is the endpoint's to
-/// grant.
+/// Tells the fields of a request to an endpoint: the client's, of which those that do not pass are gone,
+/// and then ours. `Expect` stays: what it asks for is the endpoint's to grant.
 pub(super) fn for_upstream(
     request: &Parts,
     peer: &Peer,
@@ -41,12 +39,8 @@ pub(super) fn for_upstream(
     id: &HeaderValue,
     each: &mut dyn FnMut(&HeaderName, &HeaderValue),
 ) {
-    let (trusted, keep_odd) = (client.is_told(), config.keep_underscores);
     for (name, value) in &request.headers {
-        let text = name.as_str();
-        if !is_hop_by_hop(name) && claims::may_pass(text, trusted, keep_odd) {
-            each(name, value);
-        }
+        each(name, value);
     }
     if config.forwarded != Forwarding::Rfc7239 {
         x_forwarded(&request.headers, peer, client, each);
@@ -140,11 +134,10 @@ pub(super) fn ensure_host(headers: &mut HeaderMap, version: Version, endpoint: &
     }
 }
 
-/// Removes from an answer to `request` what belongs to the endpoint's hop. What it says of trailers is
-/// for a client that takes them.
-pub(super) fn for_client(headers: &mut HeaderMap, request: &Parts) {
-    let announced: Vec<HeaderValue> = match headers.contains_key(TRAILER) && takes_trailers(request)
-    {
+/// Removes from an answer what belongs to the endpoint's hop. What it says of trailers is for a client
+/// that takes them.
+pub(super) fn for_client(headers: &mut HeaderMap, takes_trailers: bool) {
+    let announced: Vec<HeaderValue> = match headers.contains_key(TRAILER) && takes_trailers {
         true => headers.get_all(TRAILER).iter().cloned().collect(),
         false => Vec::new(),
     };
@@ -154,14 +147,6 @@ pub(super) fn for_client(headers: &mut HeaderMap, request: &Parts) {
     }
 }
 
-/// Whether a client can be sent trailers (RFC 9110 section 6.5.1): over HTTP/2 always.
-pub(super) fn takes_trailers(request: &Parts) -> bool {
-    let says = |value: &HeaderValue| {
-        fields::members(value).any(|member| member.eq_ignore_ascii_case(b"trailers"))
-    };
-    request.version == Version::HTTP_2 || request.headers.get_all(TE).iter().any(says)
-}
-
 /// Adds what Headgate says about an endpoint's answer that came in this version, whoever reads it.
 pub(super) fn sign(headers: &mut HeaderMap, version: Version) {
     headers.append(VIA, via(version).clone());
@@ -169,6 +154,7 @@ pub(super) fn sign(headers: &mut HeaderMap, version: Version) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sift;
     use super::*;
     use http::Request;
 
@@ -187,7 +173,13 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        told(&parts, &peer(), &config("x-forwarded"))
+        sifted(parts, &peer())
+    }
+
+    fn sifted(mut parts: Parts, peer: &Peer) -> HeaderMap {
+        let config = config("x-forwarded");
+        sift::request(&mut parts.headers, peer, &client(), &config);
+        told(&parts, peer, &config)
     }
 
     fn told(request: &Parts, peer: &Peer, config: &Config) -> HeaderMap {
@@ -317,7 +309,7 @@ mod tests {
             .header("client-cert", ":Zm9yZ2Vk:")
             .header("client_cert_chain", ":Zm9yZ2Vk:");
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let headers = told(&parts, &peer, &config("x-forwarded"));
+        let headers = sifted(parts, &peer);
         let all: Vec<_> = headers.get_all("client-cert").iter().collect();
         assert_eq!(all, [":AAEC:"]);
         assert_eq!(headers["client-cert-chain"], ":Aw==:");
@@ -339,14 +331,10 @@ mod tests {
         headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
         headers.insert("etag", HeaderValue::from_static("\"a\""));
         headers.insert("trailer", HeaderValue::from_static("x-sum"));
-        let asked = |te: &str| {
-            let request = Request::get("/").header("te", te).body(()).unwrap();
-            request.into_parts().0
-        };
         let mut taken = headers.clone();
-        for_client(&mut taken, &asked("gzip, Trailers"));
+        for_client(&mut taken, true);
         assert_eq!((taken.len(), taken.contains_key("trailer")), (2, true));
-        for_client(&mut headers, &asked("gzip"));
+        for_client(&mut headers, false);
         assert_eq!(headers.len(), 1);
         assert!(headers.contains_key("etag"));
     }

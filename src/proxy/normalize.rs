@@ -1,26 +1,21 @@
 //! Station 2: refuse what is ambiguous, and bring the rest into one form.
 //!
-//! `handle` calls `head` before anything else looks at a request: host, path and the fields of the
-//! client's hop are rewritten in place, so routing, the cache's key and the request to an endpoint
-//! all see the same. Invariant: past this station there is exactly one authority, in lower case and
-//! without the scheme's own port, the target is in origin form with a canonical path (`path`), and a
-//! field that only `Connection` would take away is gone.
+//! `handle` calls `head` before anything else looks at a request: host and path are rewritten in place, so
+//! routing, the cache's key and the request to an endpoint all see the same. (`sift` does so with the other
+//! fields.) Invariant: past this station there is exactly one authority, in lower case and without the
+//! scheme's own port, and the target is in origin form with a canonical path (`path`).
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING,
-};
+use http::header::{EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
-use smallvec::SmallVec;
 
 use crate::config::model::{Config, PathRules};
-use crate::wire::fields;
 
 use super::path;
 use super::reject::Reject;
@@ -56,9 +51,6 @@ pub(super) fn head(
     }
     authority(head, secure)?;
     target(head, config.paths)?;
-    if present.connection {
-        remove_listed(&mut head.headers);
-    }
     if present.expect {
         expectation(head, empty)?;
     }
@@ -88,7 +80,6 @@ pub(super) fn scheme(target: &Uri, connection: bool, client: bool) -> Result<(),
 #[derive(Debug, Default)]
 struct Present {
     coding: bool,
-    connection: bool,
     expect: bool,
 }
 
@@ -97,7 +88,6 @@ impl Present {
         let mut present = Self::default();
         for name in fields.keys() {
             present.coding |= *name == TRANSFER_ENCODING;
-            present.connection |= *name == CONNECTION;
             present.expect |= *name == EXPECT;
         }
         present
@@ -288,18 +278,6 @@ pub(super) fn with_path(mut path: String, query: Option<&str>) -> Result<Uri, Re
     PathAndQuery::try_from(path)
         .map(Uri::from)
         .map_err(|_no| Reject::Malformed("the request target is not one"))
-}
-
-/// Takes away the fields that `Connection` lists (RFC 9110 section 7.6.1), but those that every hop
-/// needs: here, so that nothing decides by a field that endpoints do not see.
-fn remove_listed(fields: &mut HeaderMap) {
-    let listed: SmallVec<[HeaderName; 4]> = fields::connection_options(fields)
-        .iter()
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .collect();
-    for name in listed {
-        fields.remove(name);
-    }
 }
 
 /// `Expect` (RFC 9110 section 10.1.1): what was asked for, where it can be asked for.
@@ -518,21 +496,5 @@ mod tests {
         assert_eq!(count("OPTIONS", &["1", "2"]), (Hops::Open, None));
         assert_eq!(count("OPTIONS", &[]), (Hops::Open, None));
         assert_eq!(count("GET", &["0"]), (Hops::Open, left("0")));
-    }
-
-    #[test]
-    fn what_connection_lists_is_gone_before_anyone_decides_by_it() {
-        let mut fields = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Mine, TE, cookie, x-forwarded-for"),
-            ("x-mine", "1"),
-            ("te", "trailers"),
-            ("cookie", "a=b"),
-        ] {
-            fields.insert(name, HeaderValue::from_static(value));
-        }
-        remove_listed(&mut fields);
-        assert!(!fields.contains_key("x-mine"));
-        assert!(fields.contains_key("te") && fields.contains_key("cookie"));
     }
 }

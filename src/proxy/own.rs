@@ -5,8 +5,8 @@
 
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
-    CONTENT_TYPE, DATE, EXPECT, HOST, HeaderName, HeaderValue, LOCATION, MAX_FORWARDS, PRAGMA, TE,
-    UPGRADE, USER_AGENT, VIA,
+    CONTENT_TYPE, DATE, EXPECT, HOST, HeaderName, HeaderValue, LOCATION, MAX_FORWARDS, PRAGMA,
+    USER_AGENT, VIA,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -36,7 +36,7 @@ pub(super) fn to_the_proxy(request: &Parts, hops: Hops) -> Option<Response<Strea
 /// What an echo shows. A list of what may be seen, since no list of secrets is ever whole (RFC 9110
 /// section 9.3.8): fields that say how a message came and what it is, and none that a client, a proxy or
 /// a page would put a secret into.
-const SHOWN: [HeaderName; 15] = [
+const SHOWN: [HeaderName; 13] = [
     ACCEPT,
     ACCEPT_CHARSET,
     ACCEPT_ENCODING,
@@ -48,8 +48,6 @@ const SHOWN: [HeaderName; 15] = [
     HOST,
     MAX_FORWARDS,
     PRAGMA,
-    TE,
-    UPGRADE,
     USER_AGENT,
     VIA,
 ];

@@ -22,6 +22,9 @@ pub(super) enum Reject {
     /// The host asks its clients for other certificates than the one that the connection is for.
     #[error("this connection is not for the host of the request")]
     Misdirected,
+    /// The host asks more of its clients than it did when the connection was made.
+    #[error("this connection is no longer for the host of the request")]
+    Outdated,
     /// `TRACE`, which is switched off.
     #[error("the method is not allowed here")]
     NotAllowed,
@@ -37,6 +40,9 @@ pub(super) enum Reject {
     /// A tunnel that the route does not take.
     #[error("the protocol is not supported here")]
     Upgrade,
+    /// An endpoint answered without opening the tunnel, and not with a refusal either.
+    #[error("the server did not open the tunnel")]
+    NoTunnel,
     /// A method that Headgate does not pass on.
     #[error("the method is not supported")]
     Method,
@@ -125,7 +131,7 @@ impl Reject {
                 Fault::Expectation => StatusCode::EXPECTATION_FAILED,
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
-            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::Misdirected | Self::Outdated => StatusCode::MISDIRECTED_REQUEST,
             Self::NotPurger => StatusCode::FORBIDDEN,
             Self::NotAllowed | Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
@@ -135,7 +141,7 @@ impl Reject {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotCached => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Fetch => StatusCode::BAD_GATEWAY,
+            Self::Fetch | Self::NoTunnel => StatusCode::BAD_GATEWAY,
             Self::Exchange(error) => match error.fault {
                 upstream::Fault::Client(ClientFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
                 upstream::Fault::Client(ClientFailure::Broken) => StatusCode::BAD_REQUEST,
@@ -147,11 +153,11 @@ impl Reject {
         }
     }
 
-    /// Whether the client's connection is of no use after it: its request was ambiguous, or its body
-    /// did not come as it should.
-    pub(super) fn is_of_framing(&self) -> bool {
+    /// Whether the client's connection is of no use after it: its request was ambiguous, its body did
+    /// not come as it should, or another connection would get an answer.
+    pub(super) fn ends_connection(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Fault(_) | Self::BodyTooLarge => true,
+            Self::Malformed(_) | Self::Fault(_) | Self::BodyTooLarge | Self::Outdated => true,
             Self::Exchange(error) => matches!(error.fault, upstream::Fault::Client(_)),
             _ => false,
         }
@@ -173,7 +179,7 @@ impl Reject {
                 }
                 Fault::Timeout => RejectReason::RequestTimeout,
             },
-            Self::Misdirected => RejectReason::Misdirected,
+            Self::Misdirected | Self::Outdated => RejectReason::Misdirected,
             Self::Method | Self::Upgrade => RejectReason::UpgradeRefused,
             Self::NoRoute => RejectReason::NoRoute,
             Self::NoFile => RejectReason::NoFile,
@@ -186,7 +192,7 @@ impl Reject {
             Self::ShardKey(_) => RejectReason::ShardKeyInvalid,
             Self::NotCached => RejectReason::NotCached,
             Self::NoEndpoint => RejectReason::NoEndpoint,
-            Self::Fetch => RejectReason::UpstreamFailed,
+            Self::Fetch | Self::NoTunnel => RejectReason::UpstreamFailed,
             Self::Exchange(error) => match error.fault {
                 upstream::Fault::Client(ClientFailure::TooSlow) => RejectReason::RequestTimeout,
                 upstream::Fault::Client(ClientFailure::Broken) => RejectReason::Malformed,

@@ -25,6 +25,14 @@ use super::{edge, own};
 
 /// Sends what the road found.
 pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Response<Outbound> {
+    if context.tunnel_only && answer.status().is_success() {
+        // Nobody may take it for a tunnel that was opened (RFC 8441 section 5).
+        let reject = match context.exchange.endpoint {
+            Some(_) => Reject::NoTunnel,
+            None => Reject::Upgrade,
+        };
+        return self::reject(context, &reject);
+    }
     let (mut head, stream) = answer.into_parts();
     if let Some(edge) = context.edge() {
         edge::finish(edge, &context.about(), &mut head.headers);
@@ -117,7 +125,7 @@ pub(super) fn reject(mut context: Box<Context>, reject: &Reject) -> Response<Out
     if matches!(reject, Reject::ReadOnly) {
         headers.insert(ALLOW, HeaderValue::from_static(files::ALLOWED));
     }
-    if reject.is_of_framing() && context.request.version <= Version::HTTP_11 {
+    if reject.ends_connection() && context.request.version <= Version::HTTP_11 {
         // What follows on the connection cannot be trusted, or is not wanted.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

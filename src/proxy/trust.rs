@@ -142,6 +142,14 @@ impl Walk {
         }
     }
 
+    /// From our peer to somebody who is not known.
+    fn lost(peer: ClientAddress) -> Self {
+        let mut walk = Self::from(peer);
+        walk.client = ClientAddress::Unknown;
+        walk.hops.push(None);
+        walk
+    }
+
     /// One hop further; whether that one is believed in its turn.
     fn step(&mut self, next: SocketAddr, trusted: &Peers) -> bool {
         self.client = next.into();
@@ -203,7 +211,8 @@ fn rfc7239(fields: &HeaderMap, peer: ClientAddress, trusted: &Peers) -> Walk {
     walk
 }
 
-/// Where the two disagree, one of them was passed on from a client: neither is believed.
+/// Where the two disagree, one of them was passed on from a client: neither is believed. Nor is the
+/// client our peer then, which has said that it asks for another: nobody knows who it is.
 fn both(fields: &HeaderMap, peer: ClientAddress, trusted: &Peers) -> Walk {
     match (
         fields.contains_key(X_FORWARDED_FOR),
@@ -223,7 +232,7 @@ fn both(fields: &HeaderMap, peer: ClientAddress, trusted: &Peers) -> Walk {
                     ..one
                 }
             } else {
-                Walk::from(peer)
+                Walk::lost(peer)
             }
         }
     }
@@ -439,7 +448,14 @@ mod tests {
         let apart = [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=2.2.2.2")];
         assert!(seen("x-forwarded", PEER, &apart).starts_with("1.1.1.1:0"));
         assert!(seen("rfc7239", PEER, &apart).starts_with("2.2.2.2:0"));
-        assert!(seen("both", PEER, &apart).starts_with("10.0.0.1:5000"));
+        assert_eq!(seen("both", PEER, &apart), "unknown http - unix 10.0.0.1");
+        for forwarded in ["for=\"", "for=unknown", "junk"] {
+            let one = [("x-forwarded-for", "1.1.1.1"), ("forwarded", forwarded)];
+            assert!(
+                seen("both", PEER, &one).starts_with("unknown "),
+                "{forwarded}"
+            );
+        }
         let alike = [
             ("x-forwarded-for", "1.1.1.1"),
             ("forwarded", "for=1.1.1.1;proto=https"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -223,7 +223,16 @@ impl Handler for Worker {
         body.write_fields(out)
     }
 
-    fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Outbound> {
-        handle::refuse(Rc::clone(self), Rc::clone(peer), fault)
+    fn show_fields(body: &Outbound, each: &mut dyn FnMut(&str, &[u8])) -> bool {
+        body.show_fields(each)
+    }
+
+    fn refuse(
+        self: &Rc<Self>,
+        peer: &Rc<Peer>,
+        version: Version,
+        fault: Fault,
+    ) -> Response<Outbound> {
+        handle::refuse(Rc::clone(self), Rc::clone(peer), version, fault)
     }
 }

@@ -16,10 +16,12 @@ use super::forward::Order;
 use super::normalize;
 use super::url::{self, Base};
 
-/// An unsafe request at an endpoint. Should it be dropped there, its target is invalidated.
+/// A request at an endpoint. Should it be dropped there and be unsafe, its target is invalidated.
 pub(super) struct Write<'a> {
     order: &'a Order,
     upstream: UpstreamId,
+    /// It may change something. A method that nobody knows may, too.
+    is_unsafe: bool,
     /// An endpoint has it, and has not answered.
     is_sent: bool,
     /// An endpoint may have acted on it.
@@ -27,15 +29,15 @@ pub(super) struct Write<'a> {
 }
 
 impl<'a> Write<'a> {
-    /// Nothing for a safe method. A method that nobody knows may be unsafe.
-    pub(super) fn new(order: &'a Order, upstream: UpstreamId) -> Option<Self> {
-        let is_safe = order.request.method.is_safe() || order.request.method == Method::CONNECT;
-        (!is_safe).then_some(Self {
+    pub(super) fn new(order: &'a Order, upstream: UpstreamId) -> Self {
+        let method = &order.request.method;
+        Self {
             order,
             upstream,
+            is_unsafe: !method.is_safe() && *method != Method::CONNECT,
             is_sent: false,
             is_done: false,
-        })
+        }
     }
 
     /// It goes to an endpoint now.
@@ -53,6 +55,9 @@ impl<'a> Write<'a> {
     pub(super) fn answered(mut self, status: StatusCode, headers: &HeaderMap) {
         let order = self.order;
         self.is_sent = false;
+        if !self.is_unsafe {
+            return;
+        }
         let cache = &order.worker.cache;
         let host = order.client.key_host(normalize::host(&order.request));
         let scheme = order.client.scheme();
@@ -93,7 +98,7 @@ impl<'a> Write<'a> {
 
 impl Drop for Write<'_> {
     fn drop(&mut self) {
-        if !self.is_sent && !self.is_done {
+        if !self.is_unsafe || !self.is_sent && !self.is_done {
             return;
         }
         let order = self.order;

@@ -271,7 +271,7 @@ impl<H: Handler> Accept<H> {
     }
 
     async fn serve(&self, socket: Socket, address: ClientAddress, local: Option<SocketAddr>) {
-        let tls = Option::clone(&self.tls.load());
+        let tls = Option::clone(&self.tls.load()).map(|server| (server, Arc::clone(&self.tls)));
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let peer = Peer::new(address, local, tls.is_some(), id);
@@ -363,7 +363,12 @@ mod tests {
             std::future::ready(Response::default())
         }
 
-        fn refuse(self: &Rc<Self>, _peer: &Rc<Peer>, _fault: Fault) -> Response<Full<Bytes>> {
+        fn refuse(
+            self: &Rc<Self>,
+            _peer: &Rc<Peer>,
+            _version: http::Version,
+            _fault: Fault,
+        ) -> Response<Full<Bytes>> {
             Response::default()
         }
     }
@@ -400,7 +405,7 @@ mod tests {
                 senders: Senders::default(),
                 spoken: Spoken::default(),
                 admission: Admission::new(QUEUED, 0),
-                turned_away: Rc::default(),
+                turned_away: Rc::new(TurnedAway::new(1)),
                 counters: metrics.listener("here"),
                 metrics: Arc::clone(&metrics),
                 next_id: Rc::default(),

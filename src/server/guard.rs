@@ -13,7 +13,8 @@
 //! and waits on the bare socket, under the same deadline.
 //!
 //! A client that does not read is judged in any phase: while the socket takes nothing more, each
-//! window of `timeouts.body_idle` must move `timeouts.min_rate`. Invariant: an expired deadline ends
+//! window of `timeouts.body_idle` must move `timeouts.min_rate`, save for what the kernel cannot show
+//! (`net::listen::HIDDEN`). One that takes nothing at all is the kernel's to notice. Invariant: an expired deadline ends
 //! the connection at the next poll of either direction, and the reason is kept for the log.
 
 use std::cell::Cell;
@@ -30,6 +31,7 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 use crate::http1;
 use crate::metrics::CloseReason;
 use crate::net::deadline::{Deadlines, Progress, Timer};
+use crate::net::listen::HIDDEN;
 use crate::net::stream::Stream;
 
 use super::linger::Linger;
@@ -47,6 +49,9 @@ const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// still read, or be gone, and nothing but a write can tell.
 const HALF_CLOSED: Duration = Duration::from_secs(3);
 
+/// Least time that a client has which takes nothing at all: packets may be lost, and are sent again.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Deadlines and bounds of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -62,6 +67,14 @@ pub struct Limits {
     pub heads: http1::Limits,
     /// Requests after which the connection is closed, if there is such a number.
     pub requests: Option<NonZeroU64>,
+}
+
+impl Limits {
+    /// How long a client may take nothing at all of what was sent to it. A client's kernel makes room in
+    /// steps, too, of which a slow one needs more than a window for each: 128 KiB over loopback.
+    pub(super) fn silence(&self) -> Duration {
+        self.write_window.saturating_mul(6).max(SILENCE)
+    }
 }
 
 /// What a connection is doing.
@@ -82,6 +95,8 @@ pub struct Watch {
     rests: Cell<bool>,
     reading: Timer,
     writing: Progress,
+    /// Of the time after which it is to give a silent client up.
+    kernel_told: Cell<bool>,
     /// Bytes written to the socket, and how many of those the kernel had taken when last asked.
     written: Cell<u64>,
     taken: Cell<u64>,
@@ -99,7 +114,8 @@ impl Watch {
             phase: Cell::new(Phase::Head),
             rests: Cell::new(false),
             reading,
-            writing: Progress::new(deadlines),
+            writing: Progress::in_steps(deadlines, HIDDEN),
+            kernel_told: Cell::new(false),
             written: Cell::new(0),
             taken: Cell::new(0),
             ended: Cell::new(None),
@@ -225,6 +241,14 @@ impl Watch {
         io::ErrorKind::TimedOut.into()
     }
 
+    /// The socket failed: perhaps because the kernel has waited long enough for a client that takes
+    /// nothing.
+    fn broke(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::TimedOut && self.writing.is_waiting() {
+            self.ended.set(Some(CloseReason::SlowReader));
+        }
+    }
+
     fn received(&self) {
         if self.phase.get() == Phase::Idle {
             self.head_begins();
@@ -291,6 +315,9 @@ impl Guard {
     fn read(&self, cx: &Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(result) => {
+                if let Err(error) = &result {
+                    self.watch.broke(error);
+                }
                 self.watch.received();
                 Poll::Ready(result)
             }
@@ -319,7 +346,7 @@ impl Guard {
                 self.stalled(cx)?;
                 return Poll::Pending;
             };
-            let count = result?;
+            let count = result.inspect_err(|error| self.watch.broke(error))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -336,6 +363,9 @@ impl Guard {
         self.watch
             .taken
             .set(self.watch.written.get().saturating_sub(unsent));
+        if !self.watch.kernel_told.replace(true) {
+            self.stream.give_up_after(self.watch.limits.silence());
+        }
         self.watch.check(cx)?;
         self.watch.judge_reader(cx)
     }
@@ -344,6 +374,9 @@ impl Guard {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(result) => {
+                if let Err(error) = &result {
+                    self.watch.broke(error);
+                }
                 self.watch.writing.rest();
                 Poll::Ready(result)
             }

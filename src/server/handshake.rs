@@ -12,6 +12,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use rustls::server::{Accepted, Acceptor};
@@ -26,6 +27,7 @@ use crate::net::stream::Stream;
 use crate::net::tls;
 use crate::wire;
 
+use super::accept::Tls;
 use super::guard::Watch;
 use super::linger::Linger;
 
@@ -68,13 +70,14 @@ impl Ended {
     }
 }
 
-/// Performs the handshake, and says what was agreed.
+/// Performs the handshake, and says what was agreed. With the settings goes where the listener's are
+/// found later.
 ///
 /// # Errors
 /// When there is no connection to speak HTTP over.
 pub(super) async fn handshake(
     mut socket: Socket,
-    server: &tls::Server,
+    (server, listener): &(Arc<tls::Server>, Tls),
     watch: &Watch,
 ) -> Result<(Stream, wire::Tls), Ended> {
     let accepted = match hello(&mut socket, watch).await {
@@ -113,7 +116,7 @@ pub(super) async fn handshake(
         }),
         scope: choice
             .scope
-            .map(|scope| Rc::new(Scope(scope)) as Rc<dyn wire::Scope>),
+            .map(|scope| Rc::new(Scope(scope, Arc::clone(listener))) as Rc<dyn wire::Scope>),
     };
     Ok((Stream::Tls(Box::new(stream)), agreed))
 }
@@ -262,10 +265,15 @@ fn cipher(session: &ServerConnection) -> &'static str {
 
 /// `net` and the road do not know each other.
 #[derive(Debug)]
-struct Scope(tls::Scope);
+struct Scope(tls::Scope, Tls);
 
 impl wire::Scope for Scope {
     fn admits(&self, host: &str) -> bool {
+        self.0.follow(|| Option::clone(&self.1.load()));
         self.0.admits(host)
+    }
+
+    fn stands(&self) -> bool {
+        self.0.stands()
     }
 }

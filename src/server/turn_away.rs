@@ -18,8 +18,6 @@ use crate::net::socket::Socket;
 use super::admission::Full;
 use super::linger::Linger;
 
-/// How many a worker talks to at a time; the others are closed without a word.
-const MOST: usize = 64;
 /// How long, and for how many bytes, one is listened to after its answer, see `linger`.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_BYTES: usize = 64 * 1024;
@@ -34,8 +32,10 @@ const ADDRESS_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: cl
     content-length: 51\r\n\r\nThere are too many connections from your address.\r\n";
 
 /// The connections of a worker that are being turned away.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TurnedAway {
+    /// How many may be talked to at a time; the others are closed without a word.
+    most: usize,
     talking: Cell<usize>,
     /// Those since the log was last told.
     silent: Cell<u64>,
@@ -44,9 +44,20 @@ pub struct TurnedAway {
 }
 
 impl TurnedAway {
+    /// Nobody yet; so many may be talked to at a time, who take descriptors from nobody.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            talking: Cell::new(0),
+            silent: Cell::new(0),
+            quiet_until: Cell::new(0),
+        }
+    }
+
     /// Room to talk to one more.
     pub(super) fn talk(self: &Rc<Self>) -> Option<Talk> {
-        if self.talking.get() >= MOST {
+        if self.talking.get() >= self.most {
             return None;
         }
         self.talking.set(self.talking.get() + 1);
@@ -115,8 +126,8 @@ mod tests {
 
     #[test]
     fn only_so_many_are_talked_to_at_a_time() {
-        let turned_away = Rc::new(TurnedAway::default());
-        let mut talks: Vec<Talk> = (0..MOST).map(|_| turned_away.talk().unwrap()).collect();
+        let turned_away = Rc::new(TurnedAway::new(8));
+        let mut talks: Vec<Talk> = (0..8).map(|_| turned_away.talk().unwrap()).collect();
         assert!(turned_away.talk().is_none());
         talks.pop();
         assert!(turned_away.talk().is_some());

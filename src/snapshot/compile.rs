@@ -23,7 +23,7 @@ use super::{AcmeTokens, Live, Route, Snapshot, Upstream};
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// A certificate or key is not usable.
-    #[error("listener {address}: {source}")]
+    #[error("listener {address}")]
     Tls {
         /// The listener.
         address: model::ListenAddress,
@@ -32,7 +32,7 @@ pub enum CompileError {
         source: TlsError,
     },
     /// TLS to an upstream cannot be set up.
-    #[error("upstream {upstream}: {source}")]
+    #[error("upstream {upstream}")]
     UpstreamTls {
         /// The upstream.
         upstream: Arc<str>,

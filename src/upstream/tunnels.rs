@@ -148,6 +148,11 @@ impl Receiving {
         self.0.end(end);
     }
 
+    /// Whether the endpoint may still send.
+    pub(super) fn is_open(&self) -> bool {
+        self.over().is_none() && !self.0.endpoint_ended.get()
+    }
+
     /// How the tunnel has ended, if it has.
     pub(super) fn over(&self) -> Option<TunnelEnd> {
         self.0.over.get()

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body;
 
 use crate::body::Inbound;
@@ -36,6 +36,17 @@ pub trait Handler: 'static {
         false
     }
 
-    /// The last answer of a connection whose client sent what is no request.
-    fn refuse(self: &Rc<Self>, peer: &Rc<Peer>, fault: Fault) -> Response<Self::Body>;
+    /// The same over HTTP/2: shows names, in lower case, and values.
+    fn show_fields(_body: &Self::Body, _each: &mut dyn FnMut(&str, &[u8])) -> bool {
+        false
+    }
+
+    /// The answer to what is no request; over HTTP/1.1 the last one of its connection. `version` is what
+    /// is spoken there.
+    fn refuse(
+        self: &Rc<Self>,
+        peer: &Rc<Peer>,
+        version: Version,
+        fault: Fault,
+    ) -> Response<Self::Body>;
 }

@@ -73,6 +73,13 @@ impl Peer {
         scope.is_none_or(|scope| scope.admits(host))
     }
 
+    /// Whether the connection may still be asked for what it was made for, see `Scope`.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        let scope = self.tls.as_ref().and_then(|tls| tls.scope.as_ref());
+        scope.is_none_or(|scope| scope.stands())
+    }
+
     /// `http` or `https`, as the client sees it.
     #[must_use]
     pub fn scheme(&self) -> &'static str {

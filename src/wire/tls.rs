@@ -33,6 +33,10 @@ pub struct ClientCert {
 /// Which hosts a connection may ask for. A client that was asked for one certificate must not reach
 /// the host of another by naming it in a request (RFC 9110 section 15.5.20).
 pub trait Scope: Debug {
-    /// Whether a request for this host (it may have a port) may come over the connection.
+    /// Whether a request for this host (it may have a port) may come over the connection, by what is
+    /// in force now.
     fn admits(&self, host: &str) -> bool;
+
+    /// Whether it may be asked for what it was made for; if not, its client needs another one.
+    fn stands(&self) -> bool;
 }

@@ -27,6 +27,24 @@ async fn json_lines(gate: &Gate, count: usize) -> Vec<Value> {
         .collect()
 }
 
+#[tokio::test]
+async fn what_is_refused_unread_is_logged_without_a_request_line() {
+    let origin = Origin::start("a").await;
+    let gate = Gate::start(&Config::to(&[&origin]).top(JSON)).await;
+    let mut client = gate.client().await;
+    client.write("BREW coffee\r\n\r\n").await;
+    client.answer().await.problem(400);
+
+    let line = &json_lines(&gate, 1).await[0];
+    assert_eq!(
+        (&line["status"], &line["reason"]),
+        (&400.into(), &"malformed".into())
+    );
+    for key in ["method", "path", "host", "version"] {
+        assert_eq!(line.get(key), None, "{line}");
+    }
+}
+
 const JSON: &str = "access_log: { format: json, path: access.log }";
 
 #[tokio::test]

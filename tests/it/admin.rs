@@ -131,7 +131,7 @@ async fn probes_are_answered_beside_a_hundred_clients_that_hang() {
     gate.look("/metrics").await.expect(200);
     // Not because the deadline had made room.
     for client in &mut stuck {
-        client.write("host: h\r\n\r\n").await;
+        client.write("host: localhost\r\n\r\n").await;
         client.answer().await.expect(200);
     }
 }
@@ -216,6 +216,33 @@ async fn a_page_of_another_site_cannot_set_off_a_reload() {
         .header("sec-fetch-site", "same-origin");
     gate.ask(&own).await.expect(200);
     assert_eq!(gate.generation().await, 2);
+}
+
+#[tokio::test]
+async fn a_name_that_was_made_to_lead_here_learns_nothing() {
+    let origin = Origin::start("a").await;
+    let config = |hosts: &str| {
+        let text = Config::to(&[&origin]).text();
+        text.replace("admin: { ", &format!("admin: {{ hosts: [{hosts}], "))
+    };
+    let gate = Gate::start(&Config::to(&[&origin])).await;
+    let at = |host: &str| Request::get("/api/config").header("host", host);
+
+    for host in ["evil.test", "evil.test:9900", "ops.test"] {
+        let refused = gate.ask(&at(host)).await.expect(403);
+        assert!(!refused.text().contains("upstreams"), "{}", refused.text());
+    }
+    for path in ["/metrics", "/livez", "/readyz"] {
+        let by_name = Request::get(path).header("host", "headgate:9900");
+        gate.ask(&by_name).await.expect(200);
+    }
+    for host in ["127.0.0.1", "localhost:1", "[::1]:9900"] {
+        gate.ask(&at(host)).await.expect(200);
+    }
+    gate.write(&config("ops.test"));
+    gate.reload().await.expect(200);
+    gate.ask(&at("Ops.test:9900")).await.expect(200);
+    gate.ask(&at("evil.test")).await.expect(403);
 }
 
 #[tokio::test]

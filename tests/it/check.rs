@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus};
 
 use tempfile::TempDir;
 
-use crate::harness::{Config, Gate, Origin, Process};
+use crate::harness::{Authority, Config, Gate, Origin, Process};
 
 const FIVE_MISTAKES: &str = r#"workers: many
 listeners:
@@ -179,6 +179,49 @@ async fn a_wrong_config_does_not_start() {
 
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.errors.contains("5 errors found"), "{}", ended.errors);
+}
+
+#[tokio::test]
+async fn tls_files_are_judged_as_a_start_would() {
+    let authority = Authority::new("servers");
+    let folder = TempDir::new().unwrap();
+    for name in ["one", "two"] {
+        let pair = authority.issue(&[&format!("{name}.test")], 2040);
+        pair.write(folder.path(), name);
+    }
+    authority
+        .issue(&["old.test"], 2001)
+        .write(folder.path(), "old");
+    std::fs::write(folder.path().join("junk"), "junk").unwrap();
+    let judged = async |pair: &str, more: &str| {
+        let tls = format!("certificates: [{{ {pair} }}]{more}");
+        let config = Config::to_endpoints("127.0.0.1:1", "")
+            .only_listener(&format!("address: 127.0.0.1:0, tls: {{ {tls} }}"));
+        std::fs::write(folder.path().join("gate.yaml"), config.text()).unwrap();
+        let mut process = Process::start(["check", "-c", "gate.yaml"], folder.path());
+        let status = process.end().await;
+        (status.code(), process.errors().join("\n"))
+    };
+
+    let (code, said) = judged("cert: one.pem, key: two.key", "").await;
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(said.matches("cannot be used together").count(), 1, "{said}");
+    assert!(said.ends_with("1 error found"), "{said}");
+    assert!(
+        said.contains("--> gate.yaml:") && said.contains('^'),
+        "{said}"
+    );
+    let (code, said) = judged("cert: one.pem, key: one.key", ", ticket_keys: [junk]").await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("ticket keys from"), "{said}");
+    let (code, said) = judged("cert: one.pem, key: one.key, ocsp: junk", "").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("junk would not be used"), "{said}");
+    let (code, said) = judged("cert: old.pem, key: old.key", "").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("old.pem has expired"), "{said}");
+    let (code, said) = judged("cert: one.pem, key: one.key", "").await;
+    assert_eq!((code, &*said), (Some(0), ""));
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 
+use tempfile::TempDir;
+
 use crate::harness::{Answer, Client, Config, Gate, Latch, Origin, Reply, Request};
 
 /// What a client makes of a body, or of as much of it as came.
@@ -126,7 +128,7 @@ async fn what_must_not_be_compressed_goes_out_as_it_came() {
         .on("/part", |_| {
             let reply = Reply::new(206).header("content-range", "bytes 0-99/500");
             reply
-                .header("content-type", "text/plain")
+                .header("content-type", "image/png")
                 .body("x".repeat(100))
         })
         .on("/none", |_| {
@@ -155,6 +157,53 @@ async fn what_must_not_be_compressed_goes_out_as_it_came() {
         }
         assert_eq!(answer.header("vary"), None, "{target}");
     }
+}
+
+#[tokio::test]
+async fn a_part_of_what_may_be_compressed_varies_as_the_whole_does() {
+    let origin = Origin::start("a").await.on("/part", |_| {
+        Reply::new(206)
+            .header("content-range", "bytes 0-99/500")
+            .header("content-type", "text/plain")
+            .header("etag", "\"v1\"")
+            .body("x".repeat(100))
+    });
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("a.txt"), text()).unwrap();
+    let config = Config::new()
+        .upstream("shop", &[&origin], "")
+        .route("shop", "path: /part", "upstream: shop, compress: {}")
+        .route("site", "path_prefix: /", "files: { root: . }, compress: {}");
+    let gate = Gate::start_in(folder, &config).await;
+    assert_eq!(
+        get(&gate, "/part", "gzip").await.header("etag"),
+        Some("\"v1\"")
+    );
+    for target in ["/part", "/a.txt"] {
+        for accepts in ["gzip", "identity"] {
+            let request = Request::get(target).header("accept-encoding", accepts);
+            let part = gate.send(&request.header("range", "bytes=0-99")).await;
+            let part = part.expect(206);
+            assert_eq!(part.all("vary"), ["accept-encoding"], "{target} {accepts}");
+            assert_eq!(part.header("content-encoding"), None);
+            assert_eq!(part.body.len(), 100);
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_variants_never_share_a_tag_that_is_none() {
+    let origin = Origin::start("a").await.on("/page", |_| {
+        Reply::ok(text())
+            .header("content-type", "text/plain")
+            .header("etag", "foo")
+    });
+    let gate = gate(&origin, "").await;
+    let plain = gate.get("/page").await.expect(200);
+    assert_eq!(plain.header("etag"), Some("foo"));
+    let coded = get(&gate, "/page", "gzip").await.expect(200);
+    assert_eq!(coded.header("content-encoding"), Some("gzip"));
+    assert_eq!(coded.header("etag"), None);
 }
 
 #[tokio::test]
@@ -427,6 +476,7 @@ async fn files_are_compressed_where_no_variant_lies_beside_them() {
         (part.text(), part.header("content-encoding")),
         ("line 0", None)
     );
+    assert_eq!(part.all("vary"), ["accept-encoding"]);
 }
 
 #[tokio::test]

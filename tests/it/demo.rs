@@ -236,11 +236,9 @@ async fn killing_a_service_fails_no_read_and_shows_it_as_down_and_why() {
             );
             reads += 1;
         }
-        let answer = Client::connect(demo.admin)
-            .await
-            .get("/api/upstreams")
-            .await
-            .expect(200);
+        let look = Request::get("/api/upstreams").header("host", "127.0.0.1");
+        let mut admin = Client::connect(demo.admin).await;
+        let answer = admin.send(&look).await.expect(200);
         let products = answer.json()["upstreams"][0]["endpoints"].clone();
         (products[0]["state"] == "down").then_some(products)
     })

@@ -55,3 +55,35 @@ async fn a_request_that_no_descriptor_is_left_for_is_a_503_and_no_fault_of_the_e
     by.sort();
     assert_eq!(by, ["a", "b"]);
 }
+
+#[tokio::test]
+async fn a_crowd_takes_no_descriptor_of_those_who_are_there() {
+    let origin = Origin::start("a").await;
+    let config = Config::new()
+        .upstream("shop", &[&origin], "max_idle: 0")
+        .route("shop", "path_prefix: /", "upstream: shop");
+    let gate = Gate::start_with(256, &config).await;
+    let mut here = Vec::new();
+    for _ in 0..20 {
+        let mut client = gate.client().await;
+        client.get("/p").await.expect(200);
+        here.push(client);
+    }
+
+    // Those who get a place, and more than are talked to at a time beside them.
+    let mut crowd = Vec::new();
+    for _ in 0..300 {
+        crowd.push(gate.client().await);
+    }
+    let all = here.iter_mut().map(|client| client.get("/p"));
+    for answer in futures_util::future::join_all(all).await {
+        answer.expect(200);
+    }
+    // Nor do they keep operators out.
+    gate.look("/livez").await.expect(200);
+    assert_eq!(gate.logged("cannot accept connections"), 0);
+    let failed = [("reason", "connection_limit_reached")];
+    let metrics = gate.metrics().await;
+    assert!(metrics.sum("headgate_upstream_errors_total", &failed) < 1.0);
+    drop(crowd);
+}

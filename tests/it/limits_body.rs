@@ -51,6 +51,21 @@ async fn a_body_that_turns_out_too_large_is_cut_and_never_ended() {
 }
 
 #[tokio::test]
+async fn a_chunk_that_says_it_is_too_large_is_refused_before_it_comes() {
+    let origin = Origin::start("a").await;
+    let gate = Gate::start(&limited(&origin, "").one_worker()).await;
+    let head = "POST /p HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    for body in ["b\r\n", "4\r\n1234\r\n7\r\n12"] {
+        let mut client = Client::connect(gate.address).await;
+        client.write(format!("{head}{body}")).await;
+        client.answer().await.problem(413);
+        assert_eq!(client.until_closed().await, b"");
+    }
+    origin.until_open(0).await;
+    assert!(!origin.seen("/p").iter().any(|seen| seen.whole));
+}
+
+#[tokio::test]
 async fn a_route_has_the_last_word_on_its_bodies() {
     let origin = Origin::start("a").await;
     let gate = Gate::start(&limited(&origin, ", max_body: 20B")).await;

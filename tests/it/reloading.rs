@@ -9,6 +9,26 @@ use tokio::task::JoinSet;
 use crate::harness::{Client, Config, Gate, Latch, Origin, Reply, Request, eventually};
 
 #[tokio::test]
+async fn a_pipe_in_place_of_the_config_is_refused_and_the_next_reload_works() {
+    let origin = Origin::start("a").await;
+    let config = Config::to(&[&origin]);
+    let gate = Gate::start(&config).await;
+    let pipe = gate.file("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    std::fs::rename(pipe, &gate.path).unwrap();
+
+    let refused = gate.reload().await.expect(422);
+    assert!(
+        refused.text().contains("regular file"),
+        "{}",
+        refused.text()
+    );
+    gate.become_config(&config).await;
+    assert_eq!(gate.generation().await, 2);
+}
+
+#[tokio::test]
 async fn routes_and_upstreams_change_while_requests_finish_on_what_they_began_with() {
     let latch = Latch::new();
     let wait = latch.clone();

@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::interval;
 
-use crate::harness::{Client, Config, Gate, Origin, Reply, Request};
+use crate::harness::{
+    Authority, Client, Config, Gate, Origin, Reply, Request, TlsClient, patiently,
+};
+use crate::http2::wire::{PREFACE, frame, get, settings};
 
 const CLOSED: &str = "headgate_connections_closed_total";
 
@@ -124,6 +129,74 @@ async fn a_client_that_does_not_take_its_answer_is_cut() {
     // What was left of the answer is not for the next request.
     origin.until_open(1).await;
     gate.get("/other").await.expect(200);
+}
+
+/// Far more than kernels take from one who writes.
+const LARGE: usize = 12 * 1024 * 1024;
+
+/// Asks and reads what comes slowly, until all of it is there or the connection ends: how much there was.
+async fn read_slowly(mut stream: impl AsyncRead + AsyncWrite + Unpin, asks: &[u8]) -> usize {
+    stream.write_all(asks).await.unwrap();
+    let (mut piece, mut read) = (vec![0; 32 * 1024], 0);
+    let mut pace = interval(Duration::from_millis(8));
+    let reading = async {
+        while read < LARGE {
+            pace.tick().await;
+            match stream.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => read += count,
+            }
+        }
+    };
+    patiently("the answer, slowly", reading).await;
+    read
+}
+
+async fn with_little_room(gate: &Gate) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 * 1024).unwrap();
+    socket.connect(gate.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_fast_enough_gets_its_answer_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("servers");
+    authority
+        .issue(&["shop.test"], 2040)
+        .write(folder.path(), "shop");
+    let origin = Origin::start("a")
+        .await
+        .on("/big", |_| Reply::new(200).flood(LARGE, &Arc::default()));
+    // In a window of these, the kernel tells nothing of what such a client takes: it would have to take
+    // a third of a megabyte-sized buffer first.
+    let config = Config::to(&[&origin])
+        .one_worker()
+        .listener(
+            "address: 127.0.0.2:0, tls: { certificates: [{ cert: shop.pem, key: shop.key }] }",
+        )
+        .top("timeouts: { body_idle: 100ms, min_rate: 16KiB }");
+    let gate = Gate::start_in(folder, &config).await;
+    let http1 = Request::get("/big").bytes();
+    let window = |stream: u32| frame(8, 0, stream, &(1_u32 << 30).to_be_bytes());
+    let opening = [PREFACE, &settings(&[(4, 1 << 30)]), &window(0)].concat();
+    let http2 = [opening, get(1, "/big")].concat();
+    let plain = TcpStream::connect(gate.address).await.unwrap();
+    let multiplexed = TcpStream::connect(gate.address).await.unwrap();
+    let tls = TlsClient::trusting(&authority);
+    let tls = tls.shake(gate.listeners[1], "shop.test").await.unwrap();
+
+    let read = tokio::join!(
+        read_slowly(with_little_room(&gate).await, &http1),
+        read_slowly(plain, &http1),
+        read_slowly(tls, &http1),
+        read_slowly(multiplexed, &http2),
+    );
+    for read in [read.0, read.1, read.2, read.3] {
+        assert!(read >= LARGE, "{read} of {LARGE} bytes");
+    }
+    let metrics = gate.metrics().await;
+    assert!(metrics.sum(CLOSED, &[("reason", "slow_reader")]) < 1.0);
 }
 
 #[tokio::test]

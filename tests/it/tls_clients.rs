@@ -5,6 +5,8 @@ use rustls::version::{TLS12, TLS13};
 use tempfile::{TempDir, tempdir};
 
 use crate::harness::{Authority, Client, Config, Gate, Origin, Reply, Request, Speaks, TlsClient};
+use crate::http2::wire::{END_STREAM, Wire, headers};
+use crate::log_lines::{json, lines};
 
 const PAIR: &str = "certificates: [{ cert: shop.pem, key: shop.key }]";
 
@@ -274,6 +276,50 @@ async fn a_host_of_another_policy_is_misdirected_and_reaches_no_endpoint() {
 }
 
 #[tokio::test]
+async fn over_http_2_too_a_host_of_another_policy_is_misdirected_and_the_rest_goes_on() {
+    let site = Site::new();
+    site.authority
+        .issue(&["staff.test"], 2040)
+        .write(site.folder.path(), "staff");
+    let origin = Origin::start("a").await;
+    let config = Config::to(&[&origin])
+        .only_listener(
+            "address: 127.0.0.1:0, tls: { certificates: [\
+             { cert: shop.pem, key: shop.key }, { cert: staff.pem, key: staff.key, \
+             client_auth: { mode: require, ca: staff-ca.pem } }] }",
+        )
+        .top("access_log: { format: json, path: access.log }");
+    let nobody = site.client(Speaks {
+        protocols: &[b"h2"],
+        ..Speaks::default()
+    });
+    let Site { folder, .. } = site;
+    let gate = Gate::start_in(folder, &config).await;
+
+    let stream = nobody.shake(gate.address, "shop.test").await.unwrap();
+    let mut wire = Wire::over(stream);
+    wire.open(&[]).await;
+    for (id, host, status) in [
+        (1, "staff.test", 421),
+        (3, "STAFF.test:443", 421),
+        (5, "shop.test", 200),
+    ] {
+        let asked = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", host),
+            (":path", "/p"),
+        ];
+        wire.send(headers(id, END_STREAM, &asked)).await;
+        wire.answer(id).await.expect(status);
+    }
+    assert_eq!(origin.requests("*"), 1);
+    for line in lines(&gate, 3).await {
+        assert_eq!(json(&line)["version"], "HTTP/2.0", "{}", json(&line));
+    }
+}
+
+#[tokio::test]
 async fn a_ticket_is_good_on_every_worker_and_after_a_reload() {
     let site = Site::new();
     let origin = Origin::start("a").await;
@@ -335,6 +381,51 @@ async fn a_ticket_is_good_wherever_its_key_file_is() {
         (kind == HandshakeKind::Resumed).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_policy_that_becomes_stricter_holds_for_connections_that_are_open() {
+    let site = Site::new();
+    site.authority
+        .issue(&["staff.test"], 2040)
+        .write(site.folder.path(), "staff");
+    let origin = Origin::start("a").await;
+    let config = |asks: &str| {
+        let staff = format!("{{ cert: staff.pem, key: staff.key{asks} }}");
+        Config::to(&[&origin]).one_worker().only_listener(&format!(
+            "address: 127.0.0.1:0, tls: {{ certificates: [{{ cert: shop.pem, key: shop.key }}, {staff}] }}"
+        ))
+    };
+    let stricter = config(", client_auth: { mode: require, ca: staff-ca.pem }");
+    let anybody = site.client(Speaks::default());
+    let Site { folder, .. } = site;
+    let gate = Gate::start_in(folder, &config("")).await;
+    let (mut shop, mut staff) = (
+        anybody.connect(gate.address, "shop.test").await.unwrap(),
+        anybody.connect(gate.address, "staff.test").await.unwrap(),
+    );
+    let ask = |host: &str| Request::get("/p").header("host", host);
+    for client in [&mut shop, &mut staff] {
+        client.send(&ask("staff.test")).await.expect(200);
+        client.send(&ask("shop.test")).await.expect(200);
+    }
+    assert_eq!(origin.requests("*"), 4);
+
+    gate.become_config(&stricter).await;
+
+    // Made for the host that asks for more now: closed, so that its client makes another one.
+    let refused = staff.send(&ask("staff.test")).await;
+    refused.problem(421);
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert_eq!(staff.until_closed().await, b"");
+    // Made for another one: as good as before, but not for that.
+    let refused = shop.send(&ask("staff.test")).await;
+    refused.problem(421);
+    assert_eq!(refused.header("connection"), None);
+    assert_eq!(origin.requests("*"), 4);
+    shop.send(&ask("shop.test")).await.expect(200);
+    gate.become_config(&config("")).await;
+    shop.send(&ask("staff.test")).await.expect(200);
 }
 
 trait Lines {

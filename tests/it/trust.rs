@@ -207,7 +207,41 @@ async fn forwarded_of_rfc_7239_is_read_and_written_where_it_is_chosen() {
         .header("forwarded", "for=1.1.1.1")
         .header("x-forwarded-for", "2.2.2.2");
     gate.send(&apart).await.expect(200);
-    assert_eq!(origin.last("/p").all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(
+        origin.last("/p").all("x-forwarded-for"),
+        ["unknown, 127.0.0.1"]
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_writes_one_of_two_fields_is_never_taken_for_its_client() {
+    let origin = Origin::start("a").await;
+    let config = Config::new()
+        .top(TRUSTED)
+        .top(LOG)
+        .top("forwarded: both")
+        .upstream("shop", &[&origin], "")
+        .route(
+            "shop",
+            "path_prefix: /",
+            "upstream: shop, request_headers: { set: { X-Who: '{client_ip}' } }",
+        );
+    let gate = Gate::start(&config.one_worker()).await;
+    for (forwarded, who) in [
+        ("for=1.2.3.4", "unknown"),
+        ("for=127.0.0.1", "unknown"),
+        ("nonsense", "unknown"),
+        ("for=203.0.113.9", "203.0.113.9"),
+    ] {
+        let request = from_outside("/p").header("forwarded", forwarded);
+        gate.send(&request).await.expect(200);
+        let seen = origin.last("/p");
+        assert_eq!(seen.all("x-who"), [who], "{forwarded}");
+        let elements = seen.header("forwarded").unwrap().to_owned();
+        assert!(elements.starts_with(&format!("for={who}")), "{elements}");
+    }
+    let known = clients(&gate, 4).await;
+    assert_eq!(known, ["unknown", "unknown", "unknown", "203.0.113.9"]);
 }
 
 #[tokio::test]
@@ -269,6 +303,144 @@ async fn what_connection_lists_decides_nothing() {
     assert_eq!(gate.send(&listed).await.expect(200).by(), "plain");
     let plainly = Request::get("/").header("x-key", "1");
     assert_eq!(gate.send(&plainly).await.expect(200).by(), "special");
+}
+
+#[tokio::test]
+async fn claims_of_the_untrusted_decide_neither_routes_nor_shards() {
+    let (plain, special) = (Origin::start("plain").await, Origin::start("special").await);
+    let fields = [
+        "X-SSL-Client-Verify",
+        "Client-Cert",
+        "X-Forwarded-User",
+        "X-Real-IP",
+        "Remote-User",
+        "Cf-Access-Jwt-Assertion",
+        "X-Ms-Client-Principal",
+        "X-Original-URL",
+    ];
+    let mut config = Config::new()
+        .upstream("plain", &[&plain], "")
+        .upstream("special", &[&special], "")
+        .shard_map(
+            "users",
+            "key: { header: X-Forwarded-User }, strategy: list, \
+             shards: [{ upstream: special, values: [admin] }], default: plain",
+        )
+        .route("plain", "path_prefix: /", "upstream: plain")
+        .route("sharded", "path: /sharded", "shard_map: users");
+    for (at, name) in fields.iter().enumerate() {
+        let matches = format!("path_prefix: /{at}, headers: {{ {name}: {{ present: true }} }}");
+        config = config.route(&format!("r{at}"), &matches, "upstream: special");
+    }
+    let gate = Gate::start(&config).await;
+    let answers = async |by: &str| {
+        for (at, name) in fields.iter().enumerate() {
+            for spelt in [(*name).to_owned(), name.replace('-', "_")] {
+                let request = Request::get(&format!("/{at}")).header(&spelt, "admin");
+                let expected = if spelt == *name { by } else { "plain" };
+                assert_eq!(
+                    gate.send(&request).await.expect(200).by(),
+                    expected,
+                    "{spelt}"
+                );
+            }
+        }
+    };
+    let sharded = Request::get("/sharded").header("x-forwarded-user", "admin");
+
+    answers("plain").await;
+    gate.send(&sharded).await.problem(400);
+    assert_eq!(special.requests("*"), 0);
+
+    gate.become_config(&config.clone().top(TRUSTED)).await;
+    answers("special").await;
+    assert_eq!(gate.send(&sharded).await.expect(200).by(), "special");
+}
+
+#[tokio::test]
+async fn names_with_two_spellings_decide_only_where_they_are_kept() {
+    let (plain, special) = (Origin::start("plain").await, Origin::start("special").await);
+    let config = Config::new()
+        .top("underscore_headers: keep")
+        .upstream("plain", &[&plain], "")
+        .upstream("special", &[&special], "")
+        .route("plain", "path_prefix: /", "upstream: plain")
+        .route(
+            "special",
+            "path_prefix: /, headers: { X_Secret: '1', X_Real_IP: { present: true } }",
+            "upstream: special",
+        )
+        .route(
+            "secret",
+            "path_prefix: /s, headers: { X_Secret: '1' }",
+            "upstream: special",
+        );
+    let gate = Gate::start(&config).await;
+    let asks = |path: &str| {
+        Request::get(path)
+            .header("x_secret", "1")
+            .header("x_real_ip", "6.6.6.6")
+    };
+    assert_eq!(gate.send(&asks("/")).await.expect(200).by(), "plain");
+    assert_eq!(gate.send(&asks("/s")).await.expect(200).by(), "special");
+}
+
+#[tokio::test]
+async fn what_gateways_tell_their_endpoints_cannot_be_told_by_clients() {
+    let origin = Origin::start("a").await;
+    let gate = Gate::start(&Config::to(&[&origin])).await;
+    let names = "X-Amzn-Oidc-Data X-Amzn-Mtls-Clientcert-Leaf X-Goog-Authenticated-User-Email \
+        X-Goog-Iap-Jwt-Assertion Cf-Access-Authenticated-User-Email X-Ms-Client-Principal-Name \
+        Remote-User Remote-Groups Remote-Email Remote-Name X-Remote-User X-Remote-Group \
+        X-Remote-Extra-Scopes X-Authentik-Username X-Pomerium-Claim-Email Tailscale-User-Login \
+        X-Vouch-User X-Consumer-ID X-Credential-Identifier X-Anonymous-Consumer X-Token-Claim-Sub \
+        OIDC-Claim-Sub OIDC_CLAIM_sub X-Auth-User X-Auth-Email X-WebAuth-User \
+        X-Original-Remote-User X-Forwarded-User X-Forwarded-Access-Token TLS-Client-Cert \
+        X-ClientCert Client-Certificate SSL-Cert SSL-Client-Verify X-SSL X-SSL-Cert X-Client-S-DN \
+        X-Client-Subject X-Client-Serial X-Client-Fingerprint X-RealIP X-ClientIP \
+        X-True-Client-IP X-Client-Address DO-Connecting-IP CF-Pseudo-IPv4 \
+        CloudFront-Viewer-Address CloudFront-Forwarded-Proto Z-Forwarded-For Https X-Https X-Proto \
+        X-Rewrite-URI X-Override-URL X-Proxy-URL X-Backend-Host X-Middleware-Subrequest \
+        X-Envoy-Internal X-Envoy-Upstream-Rq-Timeout-Ms X-Envoy-Retry-On";
+    let names: Vec<&str> = names.split_whitespace().collect();
+    for some in names.chunks(30) {
+        let request = some.iter().fold(Request::get("/p"), |request, name| {
+            request.header(name, "FORGED")
+        });
+        gate.send(&request.header("x-harmless", "1"))
+            .await
+            .expect(200);
+        let seen = origin.last("/p");
+        assert_eq!(seen.all("x-harmless"), ["1"]);
+        for name in some {
+            assert_eq!(seen.header(&name.to_ascii_lowercase()), None, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_is_kept_passes_from_everybody_and_the_cache_minds_it() {
+    let origin = Origin::start("a").await.on("/p", |seen| {
+        let said = seen
+            .header("x-proto")
+            .or_else(|| seen.header("x-auth-user"));
+        Reply::ok(said.unwrap_or("-").to_owned()).header("cache-control", "max-age=60")
+    });
+    let keep = "claims: { keep: [X-Proto, x-auth-user] }";
+    let gate = Gate::start(&Config::cached(&[&origin]).top(keep)).await;
+    for (name, value, text, hit) in [
+        ("x-other", "1", "-", false),
+        ("x-proto", "https", "https", false),
+        ("x-proto", "https", "https", true),
+        ("x_proto", "https", "-", true),
+        ("x-auth-user", "eve", "eve", false),
+        ("x-auth-user", "ann", "ann", false),
+        ("x-auth-email", "eve", "-", true),
+    ] {
+        let answer = gate.send(&Request::get("/p").header(name, value)).await;
+        let got = (answer.text(), answer.is_hit());
+        assert_eq!(got, (text, hit), "{name}: {value}");
+    }
 }
 
 #[tokio::test]

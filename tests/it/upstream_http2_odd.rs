@@ -107,6 +107,8 @@ async fn malformed_answers_are_bad_gateways_and_the_next_request_is_answered() {
         vec![(":status", "20")],
         vec![(":status", "2000")],
         vec![(":status", "101")],
+        vec![(":status", "600")],
+        vec![(":status", "999")],
     ] {
         odd.lock().push_back(fields.clone());
         let mut client = gate.begin(&Request::post("/p", "x")).await;
@@ -118,7 +120,7 @@ async fn malformed_answers_are_bad_gateways_and_the_next_request_is_answered() {
     let failed = [("upstream", "shop"), ("reason", "http_protocol_error")];
     let metrics = gate.metrics().await;
     let count = metrics.sum("headgate_upstream_errors_total", &failed);
-    assert!(count >= 26.0, "{count}");
+    assert!(count >= 28.0, "{count}");
 }
 
 #[tokio::test]

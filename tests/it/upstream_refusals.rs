@@ -42,6 +42,8 @@ async fn an_ambiguous_or_malformed_answer_is_refused_and_its_connection_closed()
         "HTTP/1.1 200 OK\r\nx : a\r\ncontent-length: 4\r\n\r\nevil",
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nevil",
         "HTTP/1.1 99 Odd\r\n\r\n",
+        "HTTP/1.1 600 Odd\r\ncontent-length: 4\r\n\r\nevil",
+        "HTTP/1.1 999 Odd\r\ncontent-length: 4\r\n\r\nevil",
         "220 mail.test ESMTP\r\n\r\n",
     ] {
         let later = Arc::default();

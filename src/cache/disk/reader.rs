@@ -156,6 +156,7 @@ fn entry(
         vary: meta.vary,
         tags,
         lines: OnceLock::new(),
+        parts: None,
         _reservation: own_room,
     })
 }

@@ -8,7 +8,9 @@ use super::edge::network;
 use super::fields::Fault;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
-use crate::config::model::{CacheRule, KeyRule, Purgers, QueryRule, SetCookies, StatusPattern};
+use crate::config::model::{
+    CacheRule, KeyRule, Purgers, QueryRule, Ranges, SetCookies, StatusPattern,
+};
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::units::parse_duration;
 
@@ -27,6 +29,7 @@ impl Cx<'_> {
             set_cookie,
             ignore_cookies,
             purge,
+            ranges,
             key,
         } = raw;
         let bounds = Duration::ZERO..=MAX_TTL;
@@ -37,6 +40,7 @@ impl Cx<'_> {
         };
         let obeys = [("obey", true), ("ignore", false)];
         let cookies = [("refuse", SetCookies::Refuse), ("strip", SetCookies::Strip)];
+        let fetched = [("fetch", Ranges::Fetch), ("pass", Ranges::Pass)];
         CacheRule {
             default_ttl: self.duration(at, "default_ttl", &default_ttl, &bounds),
             heuristic,
@@ -59,6 +63,9 @@ impl Cx<'_> {
             ignored_cookies: self.cookie_names(ignore_cookies, at.field("ignore_cookies"), true),
             purgers: self.purgers(purge, at.field("purge")),
             key: self.key_rule(key.0.unwrap_or_default(), at.field("key")),
+            ranges: self
+                .choice(at, "ranges", &ranges, &fetched)
+                .unwrap_or(defaults.ranges),
         }
     }
 

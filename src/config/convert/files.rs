@@ -63,7 +63,7 @@ impl Cx<'_> {
 }
 
 /// Opens a regular file; a pipe would block, and a folder fails only when it is read.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     if std::fs::metadata(path)?.is_file() {
         File::open(path)
     } else {

@@ -7,6 +7,7 @@
 
 mod acme;
 mod caching;
+mod claims;
 mod content;
 mod cors;
 mod doors;
@@ -17,6 +18,7 @@ mod files;
 mod http2;
 mod limits;
 mod listeners;
+mod odd;
 mod outbound;
 mod patterns;
 mod routes;
@@ -34,12 +36,16 @@ use super::{model, raw};
 use fields::Names;
 use routes::Targets;
 
+pub(crate) use files::open;
+
 /// What every conversion is handed.
 #[derive(Clone, Copy)]
 struct Cx<'a> {
     report: &'a Report,
     /// Where relative paths start.
     folder: &'a Path,
+    /// Whether header names with `_` or `.` pass.
+    keep_odd: bool,
 }
 
 /// Converts a whole config. Only meaningful when the report holds no error afterwards.
@@ -49,7 +55,6 @@ pub(crate) fn convert(
     report: &Report,
     folder: &Path,
 ) -> model::Config {
-    let cx = Cx { report, folder };
     let raw::Config {
         workers,
         listeners,
@@ -63,12 +68,22 @@ pub(crate) fn convert(
         trusted_proxies,
         forwarded,
         paths,
+        claims,
         underscore_headers,
         trace,
         upstreams,
         shard_maps,
         routes,
     } = raw;
+    let cx = Cx {
+        report,
+        folder,
+        keep_odd: false,
+    };
+    let cx = Cx {
+        keep_odd: cx.keep_underscores(&underscore_headers, at),
+        ..cx
+    };
     let upstream_names = Names::new("upstream", "upstreams", &upstreams, at, report);
     let map_names = Names::new("shard map", "shard_maps", &shard_maps, at, report);
     let admin = cx.admin(admin.0.unwrap_or_default(), at.field("admin"));
@@ -94,13 +109,15 @@ pub(crate) fn convert(
         trusted_proxies: cx.trusted_proxies(trusted_proxies, at.field("trusted_proxies")),
         forwarded: cx.forwarding(&forwarded, at),
         paths: cx.path_rules(paths.0.unwrap_or_default(), at.field("paths")),
-        keep_underscores: cx.keep_underscores(&underscore_headers, at),
+        claims: cx.claims(claims.0.unwrap_or_default(), at.field("claims")),
+        keep_underscores: cx.keep_odd,
         trace: trace.0.unwrap_or_default(),
         routes: cx.routes(routes, at.field("routes"), &targets),
         admin,
         upstreams,
         shard_maps,
     };
+    cx.warn_of_odd(&config, at);
     upstream_names.warn_unused(cx, at.field("upstreams"));
     map_names.warn_unused(cx, at.field("shard_maps"));
     if !report.has_errors() {

@@ -347,6 +347,7 @@ impl Cx<'_> {
                 let hint = "use `host`, beside `headers`";
                 self.error(span, "the host is not matched as a header", hint);
             }
+            self.is_seen(span, &name);
             let at = at.field(&typed);
             let Some(pattern) = pattern.0.and_then(|raw| self.value_pattern(raw, at)) else {
                 continue;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Cx;
 use super::fields::{DEADLINE, Fault, Unique};
+use super::patterns;
 use crate::config::defaults;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
@@ -25,12 +26,20 @@ impl Cx<'_> {
     }
 
     pub(super) fn admin(self, raw: raw::Admin, at: At<'_>) -> Admin {
-        let raw::Admin { address } = raw;
+        let raw::Admin { address, hosts } = raw;
+        let places = at.field("hosts");
+        let hosts = hosts.0.unwrap_or_default().into_iter().enumerate();
+        let hosts = hosts.filter_map(|(index, item)| {
+            let typed = item.0?;
+            self.settle(places.item(index), patterns::host(&typed))
+        });
+        let hosts = hosts.collect();
         let address = address
             .0
             .and_then(|typed| self.address(at.field("address"), &typed));
         Admin {
             address: address.unwrap_or(defaults::ADMIN),
+            hosts,
         }
     }
 

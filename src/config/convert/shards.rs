@@ -140,9 +140,10 @@ impl Cx<'_> {
             return Some(ShardKey::Path(Arc::from(capture)));
         }
         if let Some(name) = header.0 {
-            return self
-                .header_name(at.field("header").span(), &name)
-                .map(ShardKey::Header);
+            let span = at.field("header").span();
+            let name = self.header_name(span, &name)?;
+            self.is_seen(span, &name);
+            return Some(ShardKey::Header(name));
         }
         if let Some(name) = cookie.0 {
             self.cookie_name(at.field("cookie"), &name);

@@ -38,6 +38,8 @@ pub struct CacheRule {
     pub ignored_cookies: Vec<Arc<str>>,
     /// Who may purge by the method `PURGE`. Default: nobody.
     pub purgers: Option<Purgers>,
+    /// What is fetched for a request with `Range` that nothing stored answers. Default: the whole.
+    pub ranges: Ranges,
     /// What tells stored answers apart besides scheme, host, path and query.
     pub key: KeyRule,
 }
@@ -127,6 +129,7 @@ impl Default for CacheRule {
             set_cookies: SetCookies::Refuse,
             ignored_cookies: Vec::new(),
             purgers: None,
+            ranges: Ranges::Fetch,
             key: KeyRule::default(),
         }
     }
@@ -170,6 +173,15 @@ pub enum SetCookies {
     Refuse,
     /// It is stored without; only the client that fetched it gets the cookie.
     Strip,
+}
+
+/// What is fetched for a request with `Range`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranges {
+    /// The whole, once for all who ask for any of it.
+    Fetch,
+    /// What was asked for, as far as it is not stored; parts are kept and put together.
+    Pass,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod acme;
 mod caching;
+mod claims;
 mod compress;
 mod files;
 mod http2;
@@ -25,7 +26,8 @@ use std::time::Duration;
 use super::units::ByteSize;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
-pub use caching::{CacheRule, KeyRule, Purgers, QueryRule, SetCookies, StatusPattern};
+pub use caching::{CacheRule, KeyRule, Purgers, QueryRule, Ranges, SetCookies, StatusPattern};
+pub use claims::{CERTIFICATE, Claims, WRITTEN_ANEW};
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
 pub use http2::{Http2Limits, Protocols};
@@ -68,6 +70,8 @@ pub struct Config {
     pub forwarded: Forwarding,
     /// What is done about ambiguous paths.
     pub paths: PathRules,
+    /// Which claims of clients pass. Default none.
+    pub claims: Claims,
     /// Whether header names with `_` or `.` reach endpoints. Default not.
     pub keep_underscores: bool,
     /// Whether `TRACE` is answered or passed on. Default refused.
@@ -112,6 +116,8 @@ pub struct Listener {
 pub struct Admin {
     /// Loopback unless the operator says otherwise.
     pub address: SocketAddr,
+    /// Names by which operators ask, besides addresses and `localhost`. Default none.
+    pub hosts: Vec<HostPattern>,
 }
 
 /// Deadlines towards clients.

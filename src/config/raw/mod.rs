@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: List<String>,
     pub(crate) forwarded: Text,
     pub(crate) paths: Lenient<Paths>,
+    pub(crate) claims: Lenient<Claims>,
     pub(crate) underscore_headers: Text,
     pub(crate) trace: Lenient<bool>,
     pub(crate) upstreams: Lenient<Named<Upstream>>,
@@ -128,6 +129,7 @@ pub(crate) struct ExternalAccount {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Admin {
     pub(crate) address: Text,
+    pub(crate) hosts: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,6 +182,12 @@ pub(crate) struct Limits {
     pub(crate) connections_per_address: Whole,
     pub(crate) body: Text,
     pub(crate) http2: Lenient<Http2Limits>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Claims {
+    pub(crate) keep: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -341,6 +349,7 @@ pub(crate) struct CacheRule {
     pub(crate) set_cookie: Text,
     pub(crate) ignore_cookies: List<String>,
     pub(crate) purge: List<String>,
+    pub(crate) ranges: Text,
     pub(crate) key: Lenient<KeyRule>,
 }
 

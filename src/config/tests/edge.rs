@@ -27,6 +27,7 @@ fn the_edge_has_the_documented_defaults() {
     assert_eq!(config.paths, PathRules::default());
     assert!(config.paths.merge_slashes && !config.paths.keep_semicolon);
     assert!(!config.keep_underscores && !config.trace);
+    assert_eq!(config.claims.keep, [] as [http::HeaderName; 0]);
     let route = &config.routes[0];
     assert_eq!(route.max_body, None);
     assert_eq!(route.upgrades, ["websocket".into()]);
@@ -36,6 +37,7 @@ fn the_edge_has_the_documented_defaults() {
 #[test]
 fn limits_and_rules_are_read() {
     let top = "limits: { body: 0 }\nforwarded: both\ntrace: true\nunderscore_headers: keep\n\
+               claims: { keep: [X-Proto] }\n\
                trusted_proxies: [10.0.0.0/8, unix, \"::1\"]\n\
                paths: { encoded_slash: keep, semicolon: keep, merge_slashes: false }";
     let config = config(top, "upstream: a, max_body: 10MiB, upgrades: []");
@@ -44,6 +46,7 @@ fn limits_and_rules_are_read() {
     assert!(config.trusted_proxies.unix);
     assert_eq!(config.forwarded, Forwarding::Both);
     assert!(config.keep_underscores && config.trace);
+    assert_eq!(config.claims.keep, ["x-proto"]);
     let rules = PathRules {
         keep_encoded_slash: true,
         keep_semicolon: true,
@@ -159,6 +162,22 @@ fn what_the_top_says_wrongly_is_told() {
         (
             "paths: { merge_slashes: 1 }",
             "1 | expected `true` or `false` for `merge_slashes`, found the number `1`",
+        ),
+        (
+            "claims: { keep: [X-Forwarded-For] }",
+            "X-Forwarded-For | endpoints take `x-forwarded-for` for Headgate's word",
+        ),
+        (
+            "claims: { keep: [client-cert] }",
+            "client-cert | endpoints take `client-cert` for Headgate's word",
+        ),
+        (
+            "claims: { keep: [x_proto] }",
+            "x_proto | `x_proto` is another spelling of a claim",
+        ),
+        (
+            "claims: { keep: [x-proto, X-Proto] }",
+            "X-Proto | the header `x-proto` is given twice",
         ),
         (
             "underscore_headers: no",
@@ -325,6 +344,52 @@ fn what_a_route_says_wrongly_about_its_edge_is_told() {
         let text = format!("{UPSTREAM}routes: [{{ name: r, {route} }}]\n");
         assert_eq!(errors(&text), [error], "{route}");
     }
+}
+
+#[test]
+fn a_field_that_nobody_sees_is_no_condition_and_no_key() {
+    for (name, why) in [
+        (
+            "Connection",
+            "`connection` is about one connection, and nothing decides by it",
+        ),
+        (
+            "te",
+            "`te` is about one connection, and nothing decides by it",
+        ),
+        (
+            "X-Forwarded-Proto",
+            "`x-forwarded-proto` is what Headgate tells endpoints, and nothing decides by it",
+        ),
+        (
+            "forwarded",
+            "`forwarded` is what Headgate tells endpoints, and nothing decides by it",
+        ),
+        (
+            "X_Secret",
+            "`x_secret` is dropped for its `_` or `.`, so no request has it",
+        ),
+    ] {
+        let expected = format!("{name} | {why}");
+        let route =
+            format!("routes: [{{ name: r, match: {{ headers: {{ {name}: x }} }}, upstream: a }}]");
+        assert_eq!(errors(&format!("{UPSTREAM}{route}\n")), [expected.as_str()]);
+        let map = format!(
+            "shard_maps: {{ m: {{ key: {{ header: {name} }}, strategy: modulo, shards: [a] }} }}\n\
+             routes: [{{ name: r, shard_map: m }}]"
+        );
+        assert_eq!(errors(&format!("{UPSTREAM}{map}\n")), [expected.as_str()]);
+    }
+    let kept = config(
+        "underscore_headers: keep",
+        "match: { headers: { X_Secret: x } }, upstream: a",
+    );
+    assert_eq!(kept.routes[0].matches.headers[0].0, "x_secret");
+    let claimed = config(
+        "",
+        "match: { headers: { X-SSL-Client-Verify: SUCCESS } }, upstream: a",
+    );
+    assert_eq!(claimed.routes.len(), 1);
 }
 
 #[test]

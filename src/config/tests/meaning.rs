@@ -317,6 +317,50 @@ shard_maps: { m: { key: { query: q }, strategy: modulo, shards: [a] } }
 }
 
 #[test]
+fn what_is_hardly_meant_is_a_warning() {
+    let routes = |path: &str, more: &str| {
+        format!(
+            "routes: [{{ name: a, match: {{ path: {path}{more} }}, respond: {{ status: 204 }} }}]\n"
+        )
+    };
+    let listeners = "listeners: [{ address: 127.0.0.1:0, proxy_protocol: { from: [10.0.0.0/8, 0.0.0.0/0] } }]\n";
+    for (text, warned) in [
+        (format!("{HEAD}trusted_proxies: [10.0.0.0/8]\n"), None),
+        (
+            format!("{HEAD}trusted_proxies: [10.0.0.0/8, \"::/0\"]\n"),
+            Some("`::/0` is every address: anybody can then say who the client is"),
+        ),
+        (
+            listeners.to_owned(),
+            Some("`0.0.0.0/0` is every address: anybody can then say who the client is"),
+        ),
+        (
+            format!("{HEAD}{}", routes("\"/a;b\"", "")),
+            Some("the route takes nothing: paths with `;` are refused"),
+        ),
+        (
+            format!(
+                "{HEAD}paths: {{ semicolon: keep }}\n{}",
+                routes("\"/a;b\"", "")
+            ),
+            None,
+        ),
+        (
+            format!("{HEAD}{}", routes("/a", ", methods: [CONNECT]")),
+            Some("the route takes nothing: CONNECT is refused"),
+        ),
+        (
+            format!("{HEAD}{}", routes("/a", ", methods: [CONNECT, GET]")),
+            None,
+        ),
+    ] {
+        let loaded = parse(&text, Path::new("gate.yaml")).unwrap();
+        let shown: Vec<_> = loaded.warnings.iter().map(|it| &*it.message).collect();
+        assert_eq!(shown, Vec::from_iter(warned), "{text}");
+    }
+}
+
+#[test]
 fn the_document_shows_what_was_typed_but_no_secret() {
     let loaded = good(
         "upstreams:\n  a:\n    endpoints: [h:1]\n    sticky: { key: 0123456789abcdef }\n    max_idle: 8\n",

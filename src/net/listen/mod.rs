@@ -2,8 +2,8 @@
 //!
 //! `app` opens a group for each listener of the config and gives every worker one socket of it.
 //! The kernel spreads new connections over the sockets (`SO_REUSEPORT`); Unix sockets (`unix`) are
-//! shared otherwise. What accepted connections are to have (keep-alive probes, an end to retrying) is
-//! set on the listening socket, from which they inherit it. Invariant: a port that another process (a
+//! shared otherwise. What accepted connections are to have (keep-alive probes, an end to retrying
+//! and a bound of what waits to be sent) is set on the listening socket, from which they inherit it. Invariant: a port that another process (a
 //! second Headgate included) already listens on is refused, although `SO_REUSEPORT` alone would let
 //! both have it.
 
@@ -30,6 +30,13 @@ const PROBE_EVERY: Duration = Duration::from_secs(20);
 const PROBES: u32 = 6;
 /// How long the kernel keeps sending what a client does not acknowledge, or does not make room for.
 const GIVE_UP: Duration = Duration::from_secs(180);
+/// Bytes that the kernel takes without being able to send them. Its own bound is megabytes of which a
+/// third must be free before anybody is told, so that a slow reader would look like none at all.
+const UNSENT: u32 = 64 * 1024;
+/// Most bytes that a client may have taken before it shows: half of `UNSENT`, when the kernel tells; a
+/// segment as large as there is, by which it may hold more than that; and two of them, by which the
+/// client's kernel makes room over loopback.
+pub const HIDDEN: u64 = UNSENT as u64 / 2 + 3 * 64 * 1024;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -105,7 +112,7 @@ fn open_group(
         .collect()
 }
 
-/// Has the kernel find out about clients that are gone without a word.
+/// Has the kernel find out about clients that are gone without a word, and tell of those that read.
 fn outlast(socket: &Socket) -> io::Result<()> {
     let probes = TcpKeepalive::new()
         .with_time(PROBE_AFTER)
@@ -114,6 +121,8 @@ fn outlast(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_keepalive(&probes)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(GIVE_UP))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     Ok(())
 }
 
@@ -176,6 +185,7 @@ mod tests {
         assert_eq!(accepted.tcp_keepalive_interval().unwrap(), PROBE_EVERY);
         assert_eq!(accepted.tcp_keepalive_retries().unwrap(), PROBES);
         assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(GIVE_UP));
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT);
         assert_eq!(accepted.linger().unwrap(), None);
     }
 

@@ -8,6 +8,7 @@
 //! | `Pair`         | a chain with its key (`pair`), with an OCSP staple (`ocsp`)               |
 //! | `Tickets`      | keys of session tickets (`tickets`)                                       |
 //! | `ClientAuth`   | who must show a certificate, and its identity as a policy (`client_auth`) |
+//! | `Scope`        | which hosts a connection may ask for, whatever is reloaded (`scope`)      |
 //!
 //! `snapshot::compile` makes a `Server` per TLS listener, `server` performs handshakes with it, `app`
 //! has its files watched. Invariant: a certificate and a key that do not belong together never meet a
@@ -21,12 +22,15 @@ mod client_auth;
 mod der;
 mod ocsp;
 mod pair;
+mod scope;
 mod server;
 mod tickets;
 mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
@@ -34,7 +38,8 @@ use rustls::pki_types::UnixTime;
 pub use certificates::Certificates;
 pub use client_auth::{ClientCert, PolicyId, client_cert, has_ended};
 pub use pair::Pair;
-pub use server::{CertificateState, Choice, FileState, Scope, Server};
+pub use scope::Scope;
+pub use server::{CertificateState, Choice, FileState, Server};
 pub use tickets::Tickets;
 
 /// The protocol of a tls-alpn-01 handshake (RFC 8737 section 4).
@@ -47,6 +52,8 @@ pub struct Shared {
     pub issued: Arc<Certificates>,
     /// Ticket keys of listeners that have no key file.
     pub tickets: Arc<Tickets>,
+    /// How often something that handshakes are judged by was replaced.
+    changes: Arc<AtomicU64>,
 }
 
 impl Shared {
@@ -58,7 +65,17 @@ impl Shared {
         Ok(Arc::new(Self {
             issued: Arc::default(),
             tickets: Arc::new(Tickets::random(tokio::time::Instant::now())?),
+            changes: Arc::default(),
         }))
+    }
+
+    /// A listener has another `Server` now, or none: connections that are open are to be judged by it.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Release);
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Acquire)
     }
 
     /// For a listener that serves the config's files alone.
@@ -66,6 +83,7 @@ impl Shared {
         Arc::new(Self {
             issued: Arc::default(),
             tickets: Arc::clone(&self.tickets),
+            changes: Arc::clone(&self.changes),
         })
     }
 }

@@ -20,7 +20,7 @@ use super::Pair;
 use super::build::{Build, Failures, State, named, paths};
 use super::certificates::canonical;
 use super::watch::{Files, Stamps};
-use super::{PolicyId, Shared, TlsError, unix};
+use super::{Scope, Shared, TlsError, unix};
 
 /// How long before its end a certificate is complained about.
 const SHORT_LIVED: Duration = Duration::from_secs(14 * 86_400);
@@ -55,17 +55,8 @@ pub struct Choice {
     pub is_challenge: bool,
     /// Whether endpoints are told of a client's certificate, and of its chain.
     pub forward_chain: bool,
-    /// Which hosts may be asked for; none where all hosts of the listener have one policy.
+    /// Which hosts may be asked for; none where there will be no request.
     pub scope: Option<Scope>,
-}
-
-/// Which hosts a connection may ask for: those with the client-auth policy it was accepted under.
-#[derive(Debug)]
-pub struct Scope {
-    state: Arc<State>,
-    shared: Arc<Shared>,
-    name: Option<Box<str>>,
-    policy: PolicyId,
 }
 
 /// A certificate of the config, as it is in force.
@@ -155,21 +146,17 @@ impl Server {
         }
         let name = hello.server_name().map(canonical);
         let policy = state.policy(name.as_deref(), &self.shared);
-        let several = state
-            .policies
-            .iter()
-            .any(|other| other.auth.id != policy.auth.id);
         Choice {
             config: Arc::clone(&policy.config),
             is_challenge: false,
             forward_chain: policy.auth.forward_chain,
-            scope: several.then(|| Scope {
-                state: Arc::clone(&state),
-                shared: Arc::clone(&self.shared),
-                name: name.map(String::into_boxed_str),
-                policy: policy.auth.id,
-            }),
+            scope: Some(Scope::new(&state, &self.shared, name, policy.auth.id)),
         }
+    }
+
+    /// What handshakes use at this moment.
+    pub(super) fn state(&self) -> Arc<State> {
+        self.state.load_full()
     }
 
     /// Looks whether files have changed and puts what is usable of them into force; says whether
@@ -207,6 +194,7 @@ impl Server {
         let changed = match build.state(Some(&state.parts), &mut failures) {
             Ok(next) => {
                 self.state.store(Arc::new(next));
+                self.shared.changed();
                 tracing::info!(
                     files = self.model.certificates.len(),
                     "TLS files read again"
@@ -239,6 +227,16 @@ impl Server {
                 tracing::warn!(%certificate, days, "the certificate expires soon");
             }
         }
+    }
+
+    /// The config's files whose content is not used, with the reason.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<(Arc<str>, String)> {
+        let failures = self.failures.load();
+        let pairs = failures.iter();
+        pairs
+            .map(|(file, reason)| (Arc::clone(file), reason.clone()))
+            .collect()
     }
 
     /// The config's certificates as they are in force.
@@ -290,26 +288,5 @@ fn complain(failures: &Failures, known: &Failures) {
         if known.get(file) != Some(reason) {
             tracing::error!(%file, "a TLS file is not put into force: {reason}");
         }
-    }
-}
-
-impl Scope {
-    /// Whether a request for this host, with or without a port, may come over the connection.
-    #[must_use]
-    pub fn admits(&self, host: &str) -> bool {
-        let host = match host.strip_prefix('[') {
-            Some(literal) => literal.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        if self
-            .name
-            .as_deref()
-            .is_some_and(|name| name.eq_ignore_ascii_case(host))
-        {
-            return true;
-        }
-        let host = canonical(host);
-        let name = (!host.is_empty()).then_some(&*host);
-        self.state.policy(name, &self.shared).auth.id == self.policy
     }
 }

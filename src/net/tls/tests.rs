@@ -396,12 +396,50 @@ fn a_connection_may_ask_for_hosts_of_its_own_policy_only() {
 }
 
 #[test]
-fn listeners_with_one_policy_have_no_scope() {
+fn where_there_is_one_policy_every_host_may_be_asked_for() {
     let site = Site::new()
         .pair("one", &ecdsa(&["one.test"]))
         .pair("two", &ecdsa(&["two.test"]));
     let (server, _) = site.serve();
-    assert!(offer("one.test").to(&server).0.scope.is_none());
+    let anyone = scope(offer("one.test").to(&server).0);
+    assert!(anyone.admits("two.test") && anyone.admits("unknown.test") && anyone.stands());
+}
+
+#[test]
+fn a_policy_that_a_reload_changes_holds_for_connections_that_are_open() {
+    let (open, staff) = (ecdsa(&["shop.test"]), ecdsa(&["staff.test"]));
+    let site = Site::new().pair("open", &open).pair("staff", &staff);
+    let (before, shared) = site.serve();
+    let auth = site.requiring("ca.pem", &ecdsa(&["ca"]));
+    let mut stricter = site.tls.clone();
+    stricter.certificates[1].client_auth = auth;
+    let read = |tls: &Tls| {
+        let spoken = Protocols::default();
+        Server::read(tls, spoken, &shared, now()).unwrap()
+    };
+    let [at_shop, at_staff] =
+        ["shop.test", "staff.test"].map(|name| scope(offer(name).to(&before).0));
+    let both = |current: &Arc<Server>| {
+        [&at_shop, &at_staff].map(|scope| {
+            scope.follow(|| Some(Arc::clone(current)));
+            let hosts = ["shop.test", "staff.test"].map(|host| scope.admits(host));
+            (scope.stands(), hosts)
+        })
+    };
+    assert_eq!(both(&before), [(true, [true, true]); 2]);
+
+    let after = read(&stricter);
+    assert_eq!(both(&after), [(true, [true, true]); 2], "nobody has told");
+    shared.changed();
+    assert_eq!(
+        both(&after),
+        [(true, [true, false]), (false, [true, false])],
+        "a client that has shown nothing"
+    );
+    // And back, with settings that are new and the same.
+    let again = read(&site.tls);
+    shared.changed();
+    assert_eq!(both(&again), [(true, [true, true]); 2]);
 }
 
 #[test]

@@ -52,10 +52,12 @@ fn json(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     if let Some(port) = record.client.port().filter(|port| *port != 0) {
         object.number("client_port", port);
     }
-    object.text("method", record.method.as_str().as_bytes());
-    object.text("host", record.host);
-    object.text("path", record.target);
-    object.text("version", version(record.version).as_bytes());
+    if let Some(line) = &record.line {
+        object.text("method", line.method.as_str().as_bytes());
+        object.text("host", record.host);
+        object.text("path", line.target);
+        object.text("version", version(line.version).as_bytes());
+    }
     object.maybe_text("tls", record.tls.map(str::as_bytes));
     object.maybe_text("cipher", record.cipher.map(str::as_bytes));
     object.maybe_text("route", record.route.map(str::as_bytes));
@@ -130,11 +132,16 @@ fn combined(record: &Record<'_>, stamp: &mut Stamp, out: &mut Vec<u8>) {
     write!(out, "{} - - [", record.client.host()).expect("a vector takes every byte");
     stamp.combined(record.at, out);
     out.extend_from_slice(b"] \"");
-    escape_combined(record.method.as_str().as_bytes(), out);
-    out.push(b' ');
-    escape_combined(record.target, out);
-    out.push(b' ');
-    out.extend_from_slice(version(record.version).as_bytes());
+    match &record.line {
+        Some(line) => {
+            escape_combined(line.method.as_str().as_bytes(), out);
+            out.push(b' ');
+            escape_combined(line.target, out);
+            out.push(b' ');
+            out.extend_from_slice(version(line.version).as_bytes());
+        }
+        None => out.push(b'-'),
+    }
     out.extend_from_slice(b"\" ");
     out.extend_from_slice(record.status.as_str().as_bytes());
     out.push(b' ');
@@ -233,7 +240,7 @@ mod tests {
     use serde_json::{Value, json};
     use uuid::Uuid;
 
-    use super::super::{EndedBy, Timings};
+    use super::super::{EndedBy, RequestLine, Timings};
     use super::*;
     use crate::wire::ClientAddress;
 
@@ -242,10 +249,12 @@ mod tests {
             at: UNIX_EPOCH + Duration::from_millis(1_795_250_940_123),
             request_id: Uuid::from_u128(0x0193_4e6f_8a00_7000_8000_0000_0000_00ff),
             client: ClientAddress::Inet("192.0.2.7:40001".parse().unwrap()),
-            method: &Method::GET,
+            line: Some(RequestLine {
+                method: &Method::GET,
+                target,
+                version: Version::HTTP_11,
+            }),
             host: b"shop.example",
-            target,
-            version: Version::HTTP_11,
             tls: None,
             cipher: None,
             route: Some("products"),
@@ -335,6 +344,18 @@ mod tests {
         record.referer = None;
         record.user_agent = Some(b"");
         assert!(line(Format::Combined, &record).ends_with(" 200 1024 \"-\" \"-\"\n"));
+    }
+
+    #[test]
+    fn what_was_refused_unread_has_no_request_line() {
+        let mut refused = record(b"/", b"-");
+        refused.line = None;
+        let json: Value = serde_json::from_str(&line(Format::Json, &refused)).unwrap();
+        for key in ["method", "host", "path", "version"] {
+            assert_eq!(json.get(key), None, "{key}");
+        }
+        let combined = line(Format::Combined, &refused);
+        assert!(combined.contains("] \"-\" 200 "), "{combined}");
     }
 
     #[test]

@@ -32,14 +32,10 @@ pub struct Record<'a> {
     pub request_id: Uuid,
     /// The peer, or whom a trusted proxy named.
     pub client: ClientAddress,
-    /// As received.
-    pub method: &'a Method,
+    /// None of what was refused before it was read.
+    pub line: Option<RequestLine<'a>>,
     /// `Host` or `:authority`; empty if there was none.
     pub host: &'a [u8],
-    /// Path and query as received.
-    pub target: &'a [u8],
-    /// Of the request.
-    pub version: Version,
     /// TLS version of the client's connection, such as `TLSv1.3`.
     pub tls: Option<&'a str>,
     /// Its cipher suite, such as `TLS_AES_128_GCM_SHA256`.
@@ -72,6 +68,17 @@ pub struct Record<'a> {
     pub referer: Option<&'a [u8]>,
     /// Generation of the configuration that served it.
     pub generation: u64,
+}
+
+/// What a request asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLine<'a> {
+    /// As received.
+    pub method: &'a Method,
+    /// Path and query as received.
+    pub target: &'a [u8],
+    /// Of the request.
+    pub version: Version,
 }
 
 /// Where a request's time went. Absent is what did not happen.

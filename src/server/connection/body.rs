@@ -69,8 +69,15 @@ impl Body for Following {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self.conn.io.borrow().decoder.left();
-        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        let decoder = &self.conn.io.borrow().decoder;
+        match decoder.left() {
+            Some(left) => SizeHint::with_exact(left),
+            None => {
+                let mut hint = SizeHint::default();
+                hint.set_lower(decoder.announced());
+                hint
+            }
+        }
     }
 }
 

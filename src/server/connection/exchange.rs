@@ -145,7 +145,7 @@ impl<H: Handler> Shared<H> {
             _ => CloseReason::Malformed,
         };
         stretch.conn.begin(Framing::None, false);
-        let answer = self.handler.refuse(stretch.peer, fault);
+        let answer = self.handler.refuse(stretch.peer, Version::HTTP_11, fault);
         match self.answer(stretch, &asked, answer).await {
             After::Cut(other) => After::Cut(other),
             After::Next | After::Close { .. } => After::closing(reason, true, true),

@@ -30,6 +30,7 @@ use crate::net::stream::Stream;
 use crate::net::tls;
 use crate::wire::{Handler, Peer};
 
+use super::accept::Tls;
 use super::dates::Dates;
 use super::drain::Drain;
 use super::guard::{Limits, Watch};
@@ -60,6 +61,8 @@ pub struct Shared<H> {
     pub dates: Rc<Dates>,
     /// Heads are read into it, so that an idle connection has no buffer; never kept across an await.
     scratch: RefCell<Box<[u8]>>,
+    /// The same for HTTP/2.
+    space: http2::Space,
 }
 
 impl<H: Handler> Shared<H> {
@@ -81,6 +84,7 @@ impl<H: Handler> Shared<H> {
             http2: Cell::default(),
             dates: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            space: http2::Space::default(),
         })
     }
 
@@ -88,7 +92,7 @@ impl<H: Handler> Shared<H> {
     pub async fn serve(
         self: Rc<Self>,
         socket: Socket,
-        tls: Option<Arc<tls::Server>>,
+        tls: Option<(Arc<tls::Server>, Tls)>,
         spoken: Protocols,
         mut peer: Peer,
         cells: &WorkerCells,
@@ -162,6 +166,7 @@ impl<H: Handler> Shared<H> {
                 drain: &self.drain,
                 settings: self.http2.get(),
                 dates: &self.dates,
+                space: &self.space,
                 cells,
             };
             // Boxed, so that the task of a connection of HTTP/1.1 has no room for it.

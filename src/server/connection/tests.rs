@@ -5,7 +5,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -150,7 +150,12 @@ impl Handler for Echo {
         }
     }
 
-    fn refuse(self: &Rc<Self>, _peer: &Rc<Peer>, fault: Fault) -> Response<Reply> {
+    fn refuse(
+        self: &Rc<Self>,
+        _peer: &Rc<Peer>,
+        _version: Version,
+        fault: Fault,
+    ) -> Response<Reply> {
         Response::new(Reply::Text(Full::from(fault.to_string())))
     }
 }

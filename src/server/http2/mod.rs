@@ -1,23 +1,34 @@
-//! HTTP/2 from clients, with the h2 crate and without hyper's layer above it (RFC 9113).
+//! HTTP/2 from clients: sockets, deadlines and handlers around `http2::session` (RFC 9113).
 //!
 //! `server::connection` hands over a connection whose client has chosen HTTP/2, by ALPN or by its
-//! preface. `connection` is its one task, `lane` the IO under h2 with the deadlines, `exchange` one
-//! stream, `request` the way into the one form that the road knows, `body` what follows a head.
-//! What h2 lets through is stopped in `http2::frames` and `request`. Invariant: a client can make this
-//! hold no more than its streams' and its connection's window, and a stream ends with its client.
+//! preface.
+//!
+//! | file         | what it is for                                                               |
+//! |--------------|------------------------------------------------------------------------------|
+//! | `connection` | the one task of a connection                                                 |
+//! | `lane`       | its socket and its deadlines                                                 |
+//! | `exchange`   | one request and its answer                                                   |
+//! | `body`       | what follows a request's head                                                |
+//! | `voice`      | what can be said before the answer                                           |
+//! | `board`      | which exchanges were woken                                                   |
+//!
+//! Invariant: a client can make this hold no more than its streams' and its connection's window, and a stream
+//! ends with its client.
 
+mod board;
 mod body;
 mod connection;
 mod exchange;
 mod lane;
-mod request;
+mod voice;
 
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use crate::http2::frames::{EXCESS, PREFACE};
+use crate::http2::session::Terms;
+use crate::http2::{Bounds, PREFACE};
 use crate::metrics::{CloseReason, WorkerCells};
 use crate::net::deadline::Deadlines;
 use crate::net::stream::Stream;
@@ -27,12 +38,10 @@ use super::dates::Dates;
 use super::drain::Drain;
 use super::guard::Limits;
 
-/// The window of time in which resets are counted.
-const WINDOW: Duration = Duration::from_secs(10);
-/// Most bytes of one answer that wait in h2 for the socket.
-const SEND_BUFFER: usize = 32 * 1024;
-/// Streams that were reset here and whose last frames may still be on their way.
-const RESET_STREAMS: usize = 32;
+/// Bytes that are read at once.
+const READ: usize = 16 * 1024;
+/// Room for values of requests; taken anew when requests still hold the last one.
+const ARENA: usize = 4 * 1024;
 
 /// What connections of HTTP/2 may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,20 +81,19 @@ impl Default for Settings {
 }
 
 impl Settings {
-    fn builder(&self) -> h2::server::Builder {
-        let mut builder = h2::server::Builder::new();
-        let list = u32::try_from(self.header_bytes.saturating_mul(EXCESS)).unwrap_or(u32::MAX);
-        builder
-            .max_concurrent_streams(self.streams)
-            .initial_window_size(self.stream_window)
-            .initial_connection_window_size(self.connection_window)
-            .max_header_list_size(list)
-            .max_send_buffer_size(SEND_BUFFER)
-            .max_concurrent_reset_streams(RESET_STREAMS)
-            .max_pending_accept_reset_streams(self.streams as usize)
-            .max_local_error_reset_streams(None)
-            .enable_connect_protocol();
-        builder
+    fn terms(&self, scheme: &'static str) -> Terms {
+        Terms {
+            streams: self.streams,
+            resets: self.resets,
+            stream_window: self.stream_window,
+            connection_window: self.connection_window,
+            bounds: Bounds {
+                fields: self.fields,
+                bytes: self.header_bytes,
+                target: self.target,
+            },
+            scheme,
+        }
     }
 }
 
@@ -113,6 +121,32 @@ pub fn opening(bytes: &[u8]) -> Opening {
     }
 }
 
+/// What all connections of a worker read into, so that none of them has a buffer of its own; never kept
+/// across an await.
+#[derive(Debug, Default)]
+pub struct Space(RefCell<Option<Box<Buffers>>>);
+
+#[derive(Debug)]
+struct Buffers {
+    bytes: Box<[u8]>,
+    arena: BytesMut,
+}
+
+impl Space {
+    fn take(&self) -> Box<Buffers> {
+        self.0.take().unwrap_or_else(|| {
+            Box::new(Buffers {
+                bytes: vec![0; READ].into_boxed_slice(),
+                arena: BytesMut::with_capacity(ARENA),
+            })
+        })
+    }
+
+    fn give_back(&self, buffers: Box<Buffers>) {
+        self.0.replace(Some(buffers));
+    }
+}
+
 /// What one connection is served with.
 #[derive(Debug)]
 pub struct Service<'a, H> {
@@ -129,7 +163,9 @@ pub struct Service<'a, H> {
     /// What it may do.
     pub settings: Settings,
     /// The worker's dates.
-    pub dates: &'a Rc<Dates>,
+    pub dates: &'a Dates,
+    /// What it is read into.
+    pub space: &'a Space,
     /// The worker's counters.
     pub cells: &'a WorkerCells,
 }
@@ -142,22 +178,4 @@ impl<H: Handler> Service<'_, H> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_preface_is_told_from_every_other_beginning() {
-        assert_eq!(opening(b""), Opening::Short);
-        for length in 1..PREFACE.len() {
-            assert_eq!(opening(&PREFACE[..length]), Opening::Short, "{length}");
-        }
-        assert_eq!(opening(PREFACE), Opening::Http2);
-        assert_eq!(
-            opening(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore"),
-            Opening::Http2
-        );
-        for other in [&b"GET / HTTP/1.1"[..], b"PRI * HTTP/1.1", b"P0ST"] {
-            assert_eq!(opening(other), Opening::Other);
-        }
-    }
-}
+mod tests;

@@ -123,13 +123,29 @@ impl Tunnel {
     }
 }
 
+impl Drop for Tunnel {
+    /// A client that leaves while the endpoint may still send has not ended anything: the endpoint is to
+    /// see that (RFC 9113 section 8.5).
+    fn drop(&mut self) {
+        if self.receiving.is_open()
+            && let Some(link) = self.link.as_ref().and_then(|link| link.try_borrow().ok())
+        {
+            link.stream.abort();
+        }
+    }
+}
+
 impl Outgoing {
     /// Ready when the client's side is over and the endpoint was told, or takes no more: what it has
     /// sent before that is still to be read, and tells how the tunnel ends.
     fn poll(&mut self, cx: &mut Context<'_>, life: &Life) -> Poll<Result<(), TunnelEnd>> {
         match ready!(self.advance(cx, life)) {
             Ok(()) | Err(Stopped::Endpoint) => Poll::Ready(Ok(())),
-            Err(Stopped::Client) => Poll::Ready(Err(TunnelEnd::Client)),
+            Err(Stopped::Client) => {
+                // RFC 9113 section 8.5: what broke off is not to look like an end.
+                self.link.borrow().stream.abort();
+                Poll::Ready(Err(TunnelEnd::Client))
+            }
         }
     }
 

@@ -19,7 +19,6 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 
 use crate::http2::fields::{is_no_token, is_padded, strip_connection};
-use crate::http2::pump::{Broken, Pump};
 use crate::metrics::ProxyError as Reason;
 
 use super::super::early::{Early, Informed};
@@ -34,6 +33,7 @@ use super::super::tunnels::Life;
 use super::super::websocket;
 use super::flow::{Begun, Flow};
 use super::peers::Seated;
+use super::pump::{Broken, Pump};
 use super::tunnel::Tunnel;
 
 /// Sends `request` and waits for the head of the answer.
@@ -125,8 +125,13 @@ fn receive(
     offered: Option<Option<HeaderValue>>,
 ) -> Result<Response<AnswerBody>, Failed> {
     check(&head.headers).map_err(|what| Failed::new(Reason::HttpProtocolError).because(what))?;
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    // Nor are there more than five classes (RFC 9110 section 15).
+    if head.status == StatusCode::SWITCHING_PROTOCOLS || head.status.as_u16() >= 600 {
         return Err(Failed::new(Reason::HttpProtocolError));
+    }
+    for value in head.headers.values_mut() {
+        // h2 does not tell which of them must not be indexed on the way on (RFC 7541 section 6.2.3).
+        value.set_sensitive(true);
     }
     let flow = match offered {
         Some(key) if head.status.is_success() => {

@@ -12,12 +12,12 @@ use h2::RecvStream;
 use http_body::{Frame, SizeHint};
 
 use crate::http2::fields;
-use crate::http2::pump::Broken;
 use crate::net::deadline::Timer;
 
 use super::super::exchange::AnswerError;
 use super::exchange::Upload;
 use super::peers::Seat;
+use super::pump::Broken;
 use super::tunnel::Tunnel;
 
 /// What follows the head of an answer.
@@ -149,6 +149,9 @@ impl Message {
             }
         }
         match self.incoming.poll_trailers(cx) {
+            Poll::Ready(Ok(Some(trailers))) if trailers.values().any(fields::is_padded) => {
+                broken(None)
+            }
             Poll::Ready(Ok(Some(mut trailers))) => {
                 let any = fields::clean_trailers(&mut trailers);
                 Poll::Ready(any.then(|| Ok(Frame::trailers(trailers))))

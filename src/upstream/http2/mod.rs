@@ -7,6 +7,7 @@
 //! | `exchange`   | one request, until the head of its answer                                    |
 //! | `flow`       | what follows that head: a body,                                              |
 //! | `tunnel`     | or a tunnel (RFC 8441)                                                       |
+//! | `pump`       | a request's body under the endpoint's flow control                           |
 //!
 //! The h2 crate speaks the protocol; `crate::http2` holds what the server side uses as well. Invariant:
 //! a request has a seat before it is handed to h2, so nothing is queued there without a bound; one that
@@ -16,6 +17,7 @@ mod connection;
 mod exchange;
 mod flow;
 mod peers;
+mod pump;
 mod tunnel;
 
 pub(super) use exchange::exchange;

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::Frame;
 
-use crate::http2::pump::Broken;
 use crate::metrics::TunnelEnd;
 
 use super::super::exchange::AnswerError;
@@ -19,6 +18,7 @@ use super::super::tunnels::{Life, Receiving};
 use super::exchange::Upload;
 use super::flow::Begun;
 use super::peers::Seat;
+use super::pump::Broken;
 
 /// What the endpoint sends through an open tunnel.
 #[derive(Debug)]

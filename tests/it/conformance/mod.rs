@@ -5,7 +5,9 @@
 
 mod keys;
 mod rfc5861;
+mod rfc9110_ranges;
 mod rfc9111_freshness;
 mod rfc9111_invalidation;
+mod rfc9111_partial;
 mod rfc9111_validation;
 mod rfc9875;

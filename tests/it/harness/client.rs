@@ -61,6 +61,15 @@ impl Request {
         self
     }
 
+    /// For this host, unless it names one.
+    pub(crate) fn or_host(self, host: &str) -> Self {
+        let names = |(name, _): &(String, String)| name.eq_ignore_ascii_case("host");
+        if self.headers.iter().any(names) {
+            return self;
+        }
+        self.header("host", host)
+    }
+
     /// With its length.
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());

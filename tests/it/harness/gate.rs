@@ -33,9 +33,23 @@ impl Gate {
 
     /// The same, with files that the config names relative to its folder.
     pub(crate) async fn start_in(folder: TempDir, config: &Config) -> Self {
+        Self::starts(folder, config, None).await
+    }
+
+    /// The same with so many descriptors.
+    pub(crate) async fn start_with(descriptors: usize, config: &Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::starts(folder, config, Some(descriptors)).await
+    }
+
+    async fn starts(folder: TempDir, config: &Config, descriptors: Option<usize>) -> Self {
         let path = folder.path().join("gate.yaml");
         std::fs::write(&path, config.text()).unwrap();
-        let mut process = Process::start(["run", "-c", path.to_str().unwrap()], folder.path());
+        let arguments = ["run", "-c", path.to_str().unwrap()];
+        let mut process = match descriptors {
+            Some(most) => Process::start_with(most, arguments, folder.path()),
+            None => Process::start(arguments, folder.path()),
+        };
         let ready = eventually("headgate is ready", async || {
             if let Some(status) = process.try_end() {
                 panic!("{status}: {:#?}\n{}", process.errors(), config.text());
@@ -100,6 +114,7 @@ impl Gate {
 
     /// A request to the operators' listener.
     pub(crate) async fn ask(&self, request: &Request) -> Answer {
+        let request = &request.clone().or_host(&self.admin.to_string());
         let kept = self.asking.lock().take();
         let kept = match kept {
             // It may have been closed meanwhile.

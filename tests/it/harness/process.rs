@@ -47,8 +47,26 @@ impl Lines {
 impl Process {
     /// Starts the real binary.
     pub(crate) fn start<'a>(arguments: impl IntoIterator<Item = &'a str>, folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_headgate"))
-            .args(arguments)
+        Self::spawn(
+            Command::new(env!("CARGO_BIN_EXE_headgate")).args(arguments),
+            folder,
+        )
+    }
+
+    /// The same with so many descriptors.
+    pub(crate) fn start_with<'a>(
+        descriptors: usize,
+        arguments: impl IntoIterator<Item = &'a str>,
+        folder: &Path,
+    ) -> Self {
+        let limit = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limit, env!("CARGO_BIN_EXE_headgate")]);
+        Self::spawn(shell.args(arguments), folder)
+    }
+
+    fn spawn(command: &mut Command, folder: &Path) -> Self {
+        let mut child = command
             .env("TMPDIR", folder)
             .current_dir(folder)
             .stdin(Stdio::null())

@@ -79,6 +79,13 @@ pub(crate) fn entered(name: &str, value: &str) -> Vec<u8> {
     out
 }
 
+/// The same, never to be indexed (section 6.2.3).
+pub(crate) fn never_indexed(name: &str, value: &str) -> Vec<u8> {
+    let mut out = raw(name.as_bytes(), value.as_bytes());
+    out[0] = 0x10;
+    out
+}
+
 /// An update of the dynamic table's size (section 6.3).
 pub(crate) fn resized(size: usize) -> Vec<u8> {
     let mut out = Vec::new();

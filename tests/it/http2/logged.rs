@@ -39,6 +39,32 @@ async fn no_byte_of_a_field_forges_a_line_of_the_access_log() {
     }
 }
 
+#[tokio::test]
+async fn what_is_refused_is_logged_with_the_version_of_its_connection() {
+    let origin = Origin::start("a").await;
+    let config = Config::to(&[&origin])
+        .top("access_log: { format: json, path: access.log }")
+        .one_worker();
+    let gate = Gate::start(&config).await;
+    let mut wire = Wire::connect(&gate).await;
+    // One that is refused for what it asks, and one that is no request at all.
+    for (stream, method, host) in [(1, "TRACE", "shop.test"), (3, "GET", "other.test")] {
+        let all = fields(method, "/p", &[("host", host)]);
+        wire.send(headers(stream, END_STREAM, &all)).await;
+        let answer = wire.answer(stream).await;
+        assert!((400..500).contains(&answer.status), "{answer:?}");
+    }
+    let logged = lines(&gate, 2).await;
+    assert_eq!(json(&logged[0])["version"], "HTTP/2.0");
+    // What is no request has no line of one.
+    assert!(
+        json(&logged[1])["version"].is_null(),
+        "{}",
+        json(&logged[1])
+    );
+    assert_eq!(origin.requests("*"), 0);
+}
+
 /// Whether a request with these fields has an answer: others are reset, and were none.
 async fn is_answered(gate: &Gate, all: &[(&str, &str)]) -> bool {
     let mut wire = Wire::connect(gate).await;

@@ -247,6 +247,11 @@ async fn s8_2_1_what_may_not_be_in_a_field_may_not_be_in_trailers() {
 }
 
 #[tokio::test]
+async fn s8_2_1_blanks_around_a_value_are_malformed_in_trailers() {
+    are_malformed_as_trailers(&[("x-it", " 1"), ("x-it", "1\t")]).await;
+}
+
+#[tokio::test]
 async fn s8_2_2_fields_of_a_connection_are_malformed_in_trailers() {
     are_malformed_as_trailers(&[
         ("connection", "close"),

@@ -1,9 +1,14 @@
 //! What the server sends (RFC 9113 and RFC 7541). `watch` looks at every frame in every test; here are
 //! the answers at which a sender is tempted.
 
-use crate::harness::{Config, Conn, Gate, Latch, Origin, Reply, Server};
+use http::{HeaderValue, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc::{Sender, channel};
+
+use crate::harness::{Config, Conn, Gate, Latch, Origin, Reply, Server, patiently};
 
 use super::Scene;
+use super::hpack::{Decoder, literals, never_indexed};
 use super::wire::*;
 
 /// An origin with much to send: 100,000 bytes at `/big`.
@@ -421,4 +426,86 @@ async fn rfc7541_s2_1_fields_of_an_answer_keep_their_order() {
         let cookies: Vec<_> = cookies.map(|it| it.1.as_str()).collect();
         assert_eq!(cookies, ["b=1", "a=2", "b=1"]);
     }
+}
+
+/// The names that a raw endpoint of HTTP/2 was sent as never to be indexed, in each of two requests.
+async fn told_never_to_index(conn: Conn, heard: Sender<Vec<String>>) {
+    let mut stream = conn.client.into_stream();
+    let hello = [settings(&[]), frame(SETTINGS, ACK, 0, &[])].concat();
+    stream.write_all(&hello).await.unwrap();
+    let mut preface = [0; PREFACE.len()];
+    stream.read_exact(&mut preface).await.unwrap();
+    let mut decoder = Decoder::new();
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).await.is_err() {
+            return;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] != HEADERS {
+            continue;
+        }
+        assert_eq!(
+            head[4] & (END_HEADERS | PADDED | WITH_PRIORITY),
+            END_HEADERS
+        );
+        decoder.block(&payload);
+        heard
+            .send(std::mem::take(&mut decoder.never))
+            .await
+            .unwrap();
+        // `:status: 200`, by the static table.
+        let number = u32::from_be_bytes(head[5..].try_into().unwrap());
+        let answer = frame(HEADERS, END_HEADERS | END_STREAM, number, &[0x88]);
+        stream.write_all(&answer).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rfc7541_s6_2_3_what_a_client_never_indexes_is_never_indexed_on_the_way_on() {
+    let (heard, mut names) = channel(2);
+    let server = Server::start(move |conn| told_never_to_index(conn, heard.clone())).await;
+    let config = Config::to_endpoints(&server.address().to_string(), "protocol: h2");
+    let gate = Gate::start(&config.one_worker()).await;
+    let mut wire = Wire::connect(&gate).await;
+    for stream in [1, 3] {
+        let mut block = literals(&fields("GET", "/", &[("x-open", "1")]));
+        block.extend(never_indexed("x-secret", "1234"));
+        wire.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &block))
+            .await;
+        wire.answer(stream).await.expect(200);
+        let names = patiently("a head", names.recv()).await.unwrap();
+        assert!(names.iter().any(|name| name == "x-secret"), "{names:?}");
+    }
+}
+
+/// An endpoint of HTTP/2 with a field that is never to be indexed.
+async fn keeps_a_secret(conn: Conn) {
+    let stream = conn.client.into_stream();
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let mut answer = Response::new(());
+        let mut secret = HeaderValue::from_static("1234");
+        secret.set_sensitive(true);
+        answer.headers_mut().insert("x-secret", secret);
+        respond.send_response(answer, true).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rfc7541_s6_2_3_what_an_endpoint_never_indexes_is_never_indexed_on_the_way_back() {
+    let server = Server::start(keeps_a_secret).await;
+    let config = Config::to_endpoints(&server.address().to_string(), "protocol: h2");
+    let gate = Gate::start(&config.one_worker()).await;
+    let mut wire = Wire::connect(&gate).await;
+    for stream in [1, 3] {
+        let answer = wire.fetch(stream, "/").await.expect(200);
+        assert_eq!(answer.header("x-secret"), Some("1234"));
+    }
+    let came = wire.never_indexed.iter().filter(|it| *it == "x-secret");
+    assert_eq!(came.count(), 2);
 }

@@ -244,6 +244,28 @@ async fn rfc8441_s5_a_plain_answer_to_an_extended_connect_is_no_tunnel() {
     let until = |wire: &Wire| wire.so_far(1).status > 0 || wire.so_far(1).reset.is_some();
     wire.until("an answer", until).await;
     let answer = wire.so_far(1);
-    assert!(!(200..300).contains(&answer.status), "{answer:?}");
+    assert_eq!((answer.status, answer.reset), (502, None), "{answer:?}");
     wire.is_alive().await;
+    assert_eq!(origin.requests("/ok"), 1);
+}
+
+#[tokio::test]
+async fn s8_5_trailers_within_a_tunnel_are_a_stream_error() {
+    headers_in_a_tunnel(END_STREAM).await;
+}
+
+#[tokio::test]
+async fn s8_5_a_tunnel_whose_stream_is_reset_is_reset_at_the_endpoint() {
+    let mut tunnel = Tunnel::open("shop.test").await;
+    tunnel.wire.send(reset(1, CANCEL)).await;
+    let end = tunnel.end().await.map_err(|error| error.kind());
+    assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+}
+
+#[tokio::test]
+async fn s8_5_a_tunnel_whose_connection_ends_in_an_error_is_reset_at_the_endpoint() {
+    let mut tunnel = Tunnel::open("shop.test").await;
+    tunnel.wire.send(frame(PING, 0, 0, &[0; 7])).await;
+    let end = tunnel.end().await.map_err(|error| error.kind());
+    assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
 }

@@ -9,7 +9,7 @@ use http::{Method, StatusCode, Version};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::super::{EndedBy, Timings};
+use super::super::{EndedBy, RequestLine, Timings};
 use super::*;
 
 /// No test waits that long unless it fails.
@@ -20,10 +20,12 @@ fn write(buffer: &mut Buffer, target: &str) {
         at: UNIX_EPOCH,
         request_id: Uuid::nil(),
         client: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into(),
-        method: &Method::GET,
+        line: Some(RequestLine {
+            method: &Method::GET,
+            target: target.as_bytes(),
+            version: Version::HTTP_11,
+        }),
         host: b"h",
-        target: target.as_bytes(),
-        version: Version::HTTP_11,
         tls: None,
         cipher: None,
         route: None,

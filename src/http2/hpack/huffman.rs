@@ -1,10 +1,14 @@
-//! The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B), as far as lengths and errors go.
+//! The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B), in the direction of decoding.
 //!
-//! `hpack` decodes with it what a header block spells out, to know how long it really is. The code is
+//! `decode` takes with it what a header block spells out by the code; nothing is encoded by it. The code is
 //! canonical: codes of one length follow each other in the order of their symbols, so the lengths
 //! alone define it. Invariant: what is accepted ends in at most seven one bits and holds no EOS.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use bytes::BytesMut;
+
+use super::decode::Refusal;
 
 /// Length of each symbol's code in bits; the last one is EOS.
 const LENGTHS: [u8; 257] = [
@@ -138,8 +142,25 @@ impl Bits {
     }
 }
 
-/// Appends to `out` what `coded` stands for; false if it is no valid string (RFC 7541 section 5.2).
-pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> bool {
+/// Appends to `out` what `coded` stands for.
+///
+/// # Errors
+/// When it is no valid string (RFC 7541 section 5.2).
+pub(super) fn decode(coded: &[u8], out: &mut BytesMut) -> Result<(), Refusal> {
+    let before = out.len();
+    // No code is shorter than five bits.
+    let most = (coded.len().saturating_mul(8) / 5).saturating_add(1);
+    out.resize(before.saturating_add(most), 0);
+    let space = out.get_mut(before..).unwrap_or_default();
+    let length = spell(coded, space);
+    out.truncate(before.saturating_add(length.unwrap_or(0)));
+    length.map(drop).ok_or(Refusal::Undecodable)
+}
+
+/// Writes what `coded` stands for; how much that is, if it is a valid string.
+fn spell(coded: &[u8], space: &mut [u8]) -> Option<usize> {
+    let room = space.len();
+    let mut slots = space.iter_mut();
     let mut bits = Bits { value: 0, count: 0 };
     for byte in coded {
         bits.value = bits.value << 8 | u64::from(*byte);
@@ -147,20 +168,21 @@ pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> bool {
         while bits.count >= 8 {
             match bits.next() {
                 Next::Symbol(symbol, length) => {
-                    out.push(symbol);
+                    *slots.next()? = symbol;
                     bits.count = bits.count.saturating_sub(length);
                 }
                 Next::More => break,
-                Next::Nothing => return false,
+                Next::Nothing => return None,
             }
         }
     }
     while let Next::Symbol(symbol, length) = bits.next() {
-        out.push(symbol);
+        *slots.next()? = symbol;
         bits.count = bits.count.saturating_sub(length);
     }
     let ones = 1_u64.wrapping_shl(bits.count).wrapping_sub(1);
-    bits.count < 8 && bits.value & ones == ones
+    let padded = bits.count < 8 && bits.value & ones == ones;
+    padded.then(|| room.saturating_sub(slots.len()))
 }
 
 #[cfg(test)]
@@ -176,8 +198,11 @@ mod tests {
     }
 
     fn decoded(text: &str) -> Option<String> {
-        let mut out = Vec::new();
-        decode(&hex(text), &mut out).then(|| String::from_utf8(out).unwrap())
+        let mut out = BytesMut::from("before");
+        let result = decode(&hex(text), &mut out);
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let text = text.strip_prefix("before").unwrap().to_owned();
+        result.ok().map(|()| text)
     }
 
     #[test]

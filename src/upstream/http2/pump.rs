@@ -1,9 +1,9 @@
 //! A body on its way into a stream of HTTP/2, under the peer's flow control.
 //!
-//! `server::http2` pumps answers with it, `upstream` requests. A frame of the body is asked for when
+//! `exchange` sends requests with it. A frame of the body is asked for when
 //! the one before has gone into h2's buffer whole, and h2's buffer takes no more than the peer's window
 //! allows; so a peer that reads slowly holds back whoever makes the body. Deadlines are the caller's:
-//! `is_stalled` says whether it is the peer that is waited for, `sent` how far it got. Invariant: a body
+//! `sent` says how far it got. Invariant: a body
 //! that breaks off ends in a reset, never in END_STREAM.
 
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body;
 
-use super::fields;
+use crate::http2::fields;
 
 /// Most bytes that are reserved at once, so that one stream does not hold the connection's window.
 const CHUNK: usize = 16 * 1024;
 
 /// How a body ended that did not end well.
 #[derive(Debug)]
-pub enum Broken<E> {
+pub(super) enum Broken<E> {
     /// Whoever made it failed; the stream was reset.
     Body(E),
     /// The peer reset the stream, or its connection is gone.
@@ -29,11 +29,10 @@ pub enum Broken<E> {
 
 /// A body on its way.
 #[derive(Debug)]
-pub struct Pump<B> {
+pub(super) struct Pump<B> {
     body: B,
     rest: Bytes,
     sent: u64,
-    stalled: bool,
 }
 
 impl<B, E> Pump<B>
@@ -41,37 +40,21 @@ where
     B: Body<Data = Bytes, Error = E> + Unpin,
 {
     /// Sends what `body` yields.
-    #[must_use]
-    pub fn new(body: B) -> Self {
+    pub(super) fn new(body: B) -> Self {
         Self {
             body,
             rest: Bytes::new(),
             sent: 0,
-            stalled: false,
         }
     }
 
     /// Bytes that went into the peer's window.
-    #[must_use]
-    pub fn sent(&self) -> u64 {
+    pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Whether there is something to send and the peer's window is closed.
-    #[must_use]
-    pub fn is_stalled(&self) -> bool {
-        self.stalled
-    }
-
-    /// The body.
-    #[must_use]
-    pub fn body(&self) -> &B {
-        &self.body
-    }
-
     /// The body, with what is left of it.
-    #[must_use]
-    pub fn into_body(self) -> B {
+    pub(super) fn into_body(self) -> B {
         self.body
     }
 
@@ -79,7 +62,7 @@ where
     ///
     /// # Errors
     /// When either side breaks off; the stream is over then.
-    pub fn poll(
+    pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         out: &mut SendStream<Bytes>,
@@ -141,14 +124,12 @@ where
         out.reserve_capacity(wanted);
         let mut room = out.capacity();
         while room == 0 {
-            self.stalled = true;
             match ready!(out.poll_capacity(cx)) {
                 Some(Ok(more)) => room = more,
                 Some(Err(error)) => return Poll::Ready(Err(gone(error))),
                 None => return Poll::Ready(Err(Broken::Peer(None))),
             }
         }
-        self.stalled = false;
         let data = self.rest.split_to(room.min(wanted));
         let last = self.rest.is_empty() && self.body.is_end_stream();
         self.sent += data.len() as u64;

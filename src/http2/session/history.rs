@@ -1,13 +1,13 @@
-//! Which streams a client has opened and ended, as `Walk` needs to know it.
+//! Which streams a client has opened and ended.
 //!
-//! Invariant: nothing is kept of a stream but two bits, and of old ones not even those.
+//! `intake` judges frames for streams that are gone by it. Invariant: nothing is kept of a stream but two
+//! bits, and of old ones not even those.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-/// Which streams were opened and ended by the client: the last 128, newest in the lowest bit. About
-/// older ones h2 has the word.
+/// Which streams were opened and ended by the client: the last 128, newest in the lowest bit.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
+pub(super) struct History {
     /// The newest one, counted from 1.
     newest: u32,
     opened: u128,
@@ -17,21 +17,23 @@ pub(super) struct Streams {
 /// What is known of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
+    /// Not opened yet, or not the client's to open.
     Idle,
     Open,
+    /// The client has ended it.
     Ended,
     /// Never opened, or too long ago.
     Unknown,
 }
 
-impl Streams {
+impl History {
     fn bit(&self, number: u32) -> Option<u128> {
         1_u128.checked_shl(self.newest.checked_sub(number)?)
     }
 
     pub(super) fn standing(&self, id: u32) -> Standing {
         let number = number(id);
-        if number > self.newest {
+        if number > self.newest || id.is_multiple_of(2) {
             return Standing::Idle;
         }
         match self.bit(number) {

@@ -1,0 +1,405 @@
+//! From a header block to the one form of a request that the road knows (RFC 9113 section 8.3).
+//!
+//! `session` hands over whole blocks. Fields come from `hpack` ready made and are put together here, in one
+//! pass: the target is in origin form (in absolute form with a scheme that is not the connection's), the authority is in `Host`, cookies are whole, and an extended
+//! CONNECT is a `GET` that offers a tunnel. What is no request at all is `Malformed`; what is one that nobody
+//! may send has a `Fault` for `wire::Handler::refuse`. Invariant: no field value here can end a line of
+//! HTTP/1.1, and none says how a message is framed but one `Content-Length` that is true.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod cookie;
+
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Method, Uri};
+
+use crate::wire::Fault;
+
+use super::fields;
+use super::hpack::{Decoder, Field, Flaw, Input, Refusal};
+use cookie::Cookie;
+
+/// How many times what is allowed a header block may come to before the connection ends; in between,
+/// the request alone is refused.
+pub(super) const EXCESS: usize = 2;
+/// Room for fields that are not counted yet: `Host`, and those that the road adds.
+const ADDED: usize = 4;
+
+/// What a request may come to; more is refused with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Header fields.
+    pub fields: usize,
+    /// Bytes of them: names, values and 32 each (RFC 9113 section 10.5.1).
+    pub bytes: usize,
+    /// Bytes of `:path`.
+    pub target: usize,
+}
+
+/// A request's head.
+#[derive(Debug)]
+pub struct Asked {
+    /// The method; `GET` where a tunnel is offered.
+    pub method: Method,
+    /// The target in origin form, in absolute form with a scheme that is not the connection's, or `*`;
+    /// none for a plain CONNECT.
+    pub uri: Uri,
+    /// The fields, `Host` among them.
+    pub headers: HeaderMap,
+    /// The protocol of the tunnel that is offered, in lower case (RFC 8441).
+    pub tunnel: Option<Box<str>>,
+    /// What `Content-Length` says.
+    pub length: Option<u64>,
+    /// The client waits for `100` before it sends the body.
+    pub expects: bool,
+    /// Content may follow.
+    pub follows: bool,
+    /// Why it is refused, if it is.
+    pub fault: Option<Fault>,
+}
+
+/// What a block of a request came to.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly always a request, which would cost each of them an allocation"
+)]
+pub(super) enum Read {
+    Request(Asked),
+    /// Its stream is to be reset with `PROTOCOL_ERROR`.
+    Malformed(&'static str),
+}
+
+/// Reads the block of a request; `follows` says that it has not ended its stream.
+///
+/// # Errors
+/// When the connection must end.
+pub(super) fn read(
+    decoder: &mut Decoder,
+    block: &[u8],
+    arena: &mut BytesMut,
+    about: About<'_>,
+) -> Result<Read, Refusal> {
+    let mut head = Head::new(about, block.len());
+    let mut input = Input::new(block);
+    let bounds = about.bounds;
+    let (mut count, mut bytes) = (0_usize, 0_usize);
+    while let Some(entry) = decoder.next(&mut input, arena)? {
+        count = count.saturating_add(1);
+        bytes = bytes.saturating_add(entry.size);
+        if count > bounds.fields.saturating_mul(EXCESS)
+            || bytes > bounds.bytes.saturating_mul(EXCESS)
+        {
+            return Err(Refusal::TooLarge);
+        }
+        match entry.flaw {
+            None => {}
+            Some(Flaw::Malformed(what)) => head.malformed(what),
+            Some(Flaw::Refused(what)) => head.refused(what),
+        }
+        head.take(entry.field, entry.size);
+    }
+    Ok(head.finish())
+}
+
+/// Reads the block of trailers; none if they are malformed.
+///
+/// # Errors
+/// When the connection must end.
+pub(super) fn trailers(
+    decoder: &mut Decoder,
+    block: &[u8],
+    arena: &mut BytesMut,
+    bounds: Bounds,
+) -> Result<Option<HeaderMap>, Refusal> {
+    let mut input = Input::new(block);
+    let mut headers = HeaderMap::new();
+    let (mut bytes, mut whole) = (0_usize, true);
+    while let Some(entry) = decoder.next(&mut input, arena)? {
+        bytes = bytes.saturating_add(entry.size);
+        let Field::Plain(name, value) = entry.field else {
+            return Err(Refusal::Illegal("pseudo-header fields in trailers"));
+        };
+        if headers.len() >= bounds.fields || bytes > bounds.bytes {
+            return Err(Refusal::TooLarge);
+        }
+        whole &= entry.flaw.is_none();
+        append(&mut headers, name, value);
+    }
+    Ok(whole.then_some(headers))
+}
+
+/// What a request's block is judged by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) bounds: Bounds,
+    /// `http` or `https`.
+    pub(super) scheme: &'a str,
+    /// The block does not end its stream.
+    pub(super) follows: bool,
+}
+
+/// A head that is being put together.
+struct Head<'a> {
+    about: About<'a>,
+    method: Option<Method>,
+    scheme: Option<HeaderValue>,
+    authority: Option<HeaderValue>,
+    path: Option<Uri>,
+    protocol: Option<HeaderValue>,
+    headers: HeaderMap,
+    count: usize,
+    bytes: usize,
+    length: Option<u64>,
+    lengths: usize,
+    cookie: Cookie,
+    expects: bool,
+    /// A field came that is no pseudo-header field.
+    plain: bool,
+    malformed: Option<&'static str>,
+    refused: Option<&'static str>,
+}
+
+impl<'a> Head<'a> {
+    fn new(about: About<'a>, block: usize) -> Self {
+        // Mostly a byte each when it comes from the table, and a dozen or more when it is spelled out.
+        let guess = block
+            .checked_div(12)
+            .unwrap_or(0)
+            .min(about.bounds.fields)
+            .saturating_add(ADDED);
+        Self {
+            about,
+            method: None,
+            scheme: None,
+            authority: None,
+            path: None,
+            protocol: None,
+            headers: HeaderMap::with_capacity(guess),
+            count: 0,
+            bytes: 0,
+            length: None,
+            lengths: 0,
+            cookie: Cookie::None,
+            expects: false,
+            plain: false,
+            malformed: None,
+            refused: None,
+        }
+    }
+
+    fn malformed(&mut self, what: &'static str) {
+        self.malformed = self.malformed.or(Some(what));
+    }
+
+    fn refused(&mut self, what: &'static str) {
+        self.refused = self.refused.or(Some(what));
+    }
+
+    fn take(&mut self, field: Field, size: usize) {
+        let repeated = match field {
+            Field::Plain(name, value) => {
+                self.plain = true;
+                self.field(name, value, size);
+                return;
+            }
+            Field::Method(method) => self.method.replace(method).is_some(),
+            Field::Scheme(scheme) => self.scheme.replace(scheme).is_some(),
+            Field::Authority(authority) => self.authority.replace(authority).is_some(),
+            Field::Path(path) => {
+                self.bytes = self.bytes.saturating_add(size.saturating_sub(PATH));
+                self.path.replace(path).is_some()
+            }
+            Field::Protocol(protocol) => self.protocol.replace(protocol).is_some(),
+            Field::Status => false,
+        };
+        if repeated {
+            self.malformed("a pseudo-header field came twice");
+        } else if self.plain {
+            self.malformed("a pseudo-header field behind others");
+        }
+    }
+
+    fn field(&mut self, name: HeaderName, value: HeaderValue, size: usize) {
+        self.count = self.count.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(size);
+        if self.count > self.about.bounds.fields || self.bytes > self.about.bounds.bytes {
+            // It is refused for that, and nothing of it is kept.
+            return;
+        }
+        if name == COOKIE {
+            self.cookie.add(value);
+        } else if name == HOST {
+            self.host(value);
+        } else if name == CONTENT_LENGTH {
+            self.content_length(value);
+        } else {
+            if name == EXPECT {
+                self.expects = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+            }
+            append(&mut self.headers, name, value);
+        }
+    }
+
+    /// `:authority` takes the place of `Host`, which may not disagree (RFC 9113 section 8.3.1).
+    fn host(&mut self, host: HeaderValue) {
+        match &self.authority {
+            None => append(&mut self.headers, HOST, host),
+            Some(authority) => {
+                if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
+                    self.refused("Host differs from :authority");
+                }
+            }
+        }
+    }
+
+    fn content_length(&mut self, value: HeaderValue) {
+        self.lengths = self.lengths.saturating_add(1);
+        if value.is_empty() {
+            self.refused("Content-Length is empty or repeated");
+            return;
+        }
+        let Some(length) = length(&value) else {
+            self.malformed("Content-Length is no number");
+            return;
+        };
+        match self.length.replace(length) {
+            Some(other) if other != length => self.malformed("Content-Lengths that differ"),
+            Some(_) => self.refused("Content-Length is empty or repeated"),
+            // What offers a tunnel has no content.
+            None if self.protocol.is_none() => append(&mut self.headers, CONTENT_LENGTH, value),
+            None => {}
+        }
+    }
+
+    fn finish(mut self) -> Read {
+        let connects = self.method == Some(Method::CONNECT);
+        if let Some(what) = self.malformed.or_else(|| self.incomplete(connects)) {
+            return Read::Malformed(what);
+        }
+        let fault = self.fault(connects);
+        let (uri, foreign) = self.target();
+        let fault = fault.or(foreign);
+        let cookie = std::mem::replace(&mut self.cookie, Cookie::None);
+        if let Some(cookie) = cookie.joined() {
+            append(&mut self.headers, COOKIE, cookie);
+        }
+        if let Some(authority) = self.authority {
+            append(&mut self.headers, HOST, authority);
+        }
+        let tunnel = self.protocol.map(|protocol| {
+            let name = protocol.to_str().unwrap_or_default();
+            name.to_ascii_lowercase().into_boxed_str()
+        });
+        let (method, length) = match (&tunnel, self.method) {
+            (None, Some(method)) => (method, self.length),
+            (Some(_), _) | (None, None) => (Method::GET, None),
+        };
+        Read::Request(Asked {
+            method,
+            uri,
+            headers: self.headers,
+            tunnel,
+            length,
+            expects: self.expects,
+            follows: self.about.follows,
+            fault,
+        })
+    }
+
+    /// The target in origin form; in absolute form where the scheme is not the connection's, which is
+    /// for the road to judge: it knows who may say so.
+    fn target(&mut self) -> (Uri, Option<Fault>) {
+        let path = self.path.take().unwrap_or_default();
+        let own = self.about.scheme.as_bytes();
+        let named = match &self.scheme {
+            Some(named) if !named.as_bytes().eq_ignore_ascii_case(own) => named,
+            _ => return (path, None),
+        };
+        let absolute = || {
+            let mut parts = path.clone().into_parts();
+            let scheme = Scheme::try_from(named.as_bytes()).ok();
+            parts.scheme = Some(scheme.filter(|_| !named.is_empty())?);
+            let authority = self.authority.as_ref()?.as_bytes();
+            parts.authority = Some(Authority::try_from(authority).ok()?);
+            Uri::from_parts(parts).ok()
+        };
+        match absolute() {
+            Some(uri) => (uri, None),
+            None => {
+                let fault = Fault::Malformed(":scheme is not that of the connection");
+                (path, Some(fault))
+            }
+        }
+    }
+
+    /// What is missing, or does not fit the rest.
+    fn incomplete(&self, connects: bool) -> Option<&'static str> {
+        let tunnels = self.protocol.is_some();
+        match (&self.scheme, &self.path) {
+            _ if self.method.is_none() => Some("no :method"),
+            _ if tunnels && !connects => Some(":protocol without CONNECT"),
+            (None, None) if connects && !tunnels => {
+                self.authority.is_none().then_some("CONNECT to nobody")
+            }
+            _ if connects && !tunnels => Some("CONNECT with a :scheme or a :path"),
+            (None, _) => Some("no :scheme"),
+            (_, None) => Some("no :path"),
+            _ if !self.about.follows && !connects && self.length.is_some_and(|it| it > 0) => {
+                Some("Content-Length without content")
+            }
+            _ => None,
+        }
+    }
+
+    fn fault(&self, connects: bool) -> Option<Fault> {
+        let bounds = self.about.bounds;
+        let asterisk = self.path.as_ref().is_some_and(|path| path == "*");
+        let path = self.path.as_ref().and_then(Uri::path_and_query);
+        if path.is_some_and(|path| path.as_str().len() > bounds.target) {
+            return Some(Fault::TargetTooLong);
+        }
+        if self.count > bounds.fields {
+            return Some(Fault::TooManyFields);
+        }
+        if self.bytes > bounds.bytes {
+            return Some(Fault::HeadTooLarge);
+        }
+        if let Some(what) = self.refused {
+            return Some(Fault::Malformed(what));
+        }
+        if asterisk && !connects && self.method != Some(Method::OPTIONS) {
+            return Some(Fault::Malformed(":path is not a path"));
+        }
+        None
+    }
+}
+
+/// Length of the name `:path` and what a field costs beyond its bytes.
+const PATH: usize = 5 + 32;
+
+/// RFC 9110 section 8.6: digits and nothing else.
+fn length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.as_bytes();
+    let text = value.to_str().ok()?;
+    digits
+        .iter()
+        .all(u8::is_ascii_digit)
+        .then(|| text.parse().ok())?
+}
+
+/// A map has room for more fields than any bound here allows.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    let _room = headers.try_append(name, value);
+}
+
+/// Cleans trailers; none if nothing is left of them.
+pub(super) fn clean(mut trailers: HeaderMap) -> Option<HeaderMap> {
+    fields::clean_trailers(&mut trailers).then_some(trailers)
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by it")]
+mod tests;
