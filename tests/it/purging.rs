@@ -26,7 +26,10 @@ async fn origin() -> Origin {
 }
 
 async fn ask(gate: &Timed, body: &Value) -> Answer {
-    let request = Request::new("POST", "/api/purge").json(body);
+    let host = gate.admin.to_string();
+    let request = Request::new("POST", "/api/purge")
+        .header("host", &host)
+        .json(body);
     Client::connect(gate.admin).await.send(&request).await
 }
 
