@@ -136,10 +136,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         .context("the access log cannot be opened")?;
 
     let ready = Ready::of(&sockets, &admin, &config);
-    if options.stop.is_none() {
-        // Whoever stops it by hand has other things in this process, and a hook for them.
-        count_panics(&live.metrics);
-    }
+    count_panics(&live.metrics, options.stop.is_some());
     let room = limits::Room::of(descriptors, workers);
     let operators = room.of_operators();
     let admission = room.admission(&config.limits.connections);
@@ -253,7 +250,11 @@ async fn first_snapshot(
 }
 
 /// A panic costs one request: it is counted and logged, and its task is gone.
-fn count_panics(metrics: &Arc<Metrics>) {
+fn count_panics(metrics: &Arc<Metrics>, is_guest: bool) {
+    // Whoever stops it by hand has other things in this process, and a hook for them.
+    if is_guest {
+        return;
+    }
     let metrics = Arc::clone(metrics);
     std::panic::set_hook(Box::new(move |panic| {
         metrics.control().panicked();

@@ -77,11 +77,11 @@ pub(super) fn prepare<'a>(
 /// what it says of validators, or the only one, when it says nothing.
 pub(super) fn confirmed<'a>(
     fresh: &HeaderMap,
-    stored: impl Iterator<Item = &'a HeaderMap> + Clone,
+    mut stored: impl Iterator<Item = &'a HeaderMap> + Clone,
 ) -> Option<usize> {
     if let Some(tag) = fresh.get(ETAG) {
         let is_strong = !tag.as_bytes().starts_with(b"W/");
-        return stored.clone().position(|head| {
+        return stored.position(|head| {
             head.get(ETAG).is_some_and(|held| match is_strong {
                 true => held == tag,
                 false => opaque(held.as_bytes()) == opaque(tag.as_bytes()),
@@ -89,9 +89,7 @@ pub(super) fn confirmed<'a>(
         });
     }
     if let Some(date) = fresh.get(LAST_MODIFIED) {
-        return stored
-            .clone()
-            .position(|head| head.get(LAST_MODIFIED) == Some(date));
+        return stored.position(|head| head.get(LAST_MODIFIED) == Some(date));
     }
     (stored.count() == 1).then_some(0)
 }

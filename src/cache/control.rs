@@ -74,9 +74,9 @@ impl ResponseControl {
     pub(super) fn add(&mut self, name: &[u8], argument: Argument<'_>) {
         let is = |directive: &[u8]| name.eq_ignore_ascii_case(directive);
         if is(b"max-age") {
-            self.max_age.get_or_insert(argument.seconds());
+            self.max_age.get_or_insert_with(|| argument.seconds());
         } else if is(b"s-maxage") {
-            self.s_maxage.get_or_insert(argument.seconds());
+            self.s_maxage.get_or_insert_with(|| argument.seconds());
         } else if is(b"no-store") {
             self.no_store = true;
         } else if is(b"no-cache") {

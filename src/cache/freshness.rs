@@ -18,6 +18,7 @@ use super::targeted;
 
 /// The life of an answer, counted from when it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 pub(super) struct Freshness {
     /// `corrected_initial_age` of RFC 9111 section 4.2.3.
     pub(super) initial_age: Duration,

@@ -282,8 +282,7 @@ impl Cache {
         rule: &CacheRule,
         request: &Request<'_>,
         requested: Instant,
-        status: StatusCode,
-        answer: &HeaderMap,
+        (status, answer): (StatusCode, &HeaderMap),
         scratch: &mut Vec<u8>,
     ) {
         if status != StatusCode::OK {

@@ -180,6 +180,10 @@ impl Permit {
     ///
     /// # Errors
     /// The permit, when there is none; dropping it fails the flight.
+    #[expect(
+        clippy::result_large_err,
+        reason = "moved once per failed fetch; a box would cost as much"
+    )]
     pub fn fall_back(mut self, failure: Failure, status: Option<StatusCode>) -> Result<(), Self> {
         let now = self.flying.cache.clock.now();
         match self.fallback.take() {

@@ -170,9 +170,11 @@ fn weighed(list: &[u8], sorted: bool) -> Option<Vec<u8>> {
         let name = parts.next()?.to_ascii_lowercase();
         let weight = match parts.next() {
             None => 1000,
-            Some(weight) => {
-                thousandths(weight.strip_prefix(b"q=").or(weight.strip_prefix(b"Q="))?)?
-            }
+            Some(weight) => thousandths(
+                weight
+                    .strip_prefix(b"q=")
+                    .or_else(|| weight.strip_prefix(b"Q="))?,
+            )?,
         };
         if parts.next().is_some() {
             return None;

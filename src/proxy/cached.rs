@@ -150,7 +150,7 @@ pub(super) async fn look_up(
                     asking(context, host, upstream, &beyond, |request, scratch| {
                         let (status, headers) = (answer.status(), answer.headers());
                         let cache = &context.worker.cache;
-                        cache.observe_head(rule, request, requested, status, headers, scratch);
+                        cache.observe_head(rule, request, requested, (status, headers), scratch);
                     });
                 }
                 label(&mut answer, why);

@@ -60,6 +60,10 @@ enum Way {
 }
 
 /// Whom the answer comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, into the future that goes on with it"
+)]
 enum Further {
     Files(RouteId),
     Endpoint(UpstreamId, Inbound),

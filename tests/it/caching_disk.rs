@@ -146,7 +146,10 @@ fn is_validated(answer: &Answer) -> bool {
 }
 
 async fn purge(gate: &Timed, what: serde_json::Value) {
-    let request = Request::new("POST", "/api/purge").json(&what);
+    let host = gate.admin.to_string();
+    let request = Request::new("POST", "/api/purge")
+        .header("host", &host)
+        .json(&what);
     gate.ask(&request).await.expect(200);
 }
 
