@@ -171,10 +171,8 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
                 log.reopen();
             }
         };
-        tokio::select! {
-            () = signals.obey_until_stop(state.reloader(), reopen) => {}
-            () = told(options.stop) => {}
-        }
+        let obeyed = signals.obey_until_stop(state.reloader(), reopen);
+        told_or(obeyed, options.stop).await;
         state.set_ready(false);
         listeners::remove_files(&slots);
         drain(
@@ -204,12 +202,15 @@ fn write_out(live: &Live, log: Option<Writer>) {
     }
 }
 
-/// Resolves when the caller wants it to stop.
-async fn told(stop: Option<oneshot::Receiver<()>>) {
-    match stop {
+/// Resolves when the caller wants it to stop, or when `signals` do.
+async fn told_or(signals: impl Future<Output = ()>, stop: Option<oneshot::Receiver<()>>) {
+    let Some(stop) = stop else {
+        return signals.await;
+    };
+    tokio::select! {
+        () = signals => {}
         // Dropped or used, it says the same.
-        Some(stop) => drop(stop.await),
-        None => std::future::pending().await,
+        _told = stop => {}
     }
 }
 
