@@ -1,18 +1,18 @@
 //! The parts of a request's road that every request pays for, each by itself: finding a route,
-//! picking an endpoint, and a cache hit from look-up to answer's head.
+//! picking an endpoint, a cache hit from look-up to answer's head, and a purge of very many answers.
 //!
 //! Run with `cargo bench --bench hot_parts`. Figures are of one core and only tell one version of
 //! the code from another; `compare` is what compares with others.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a bench that cannot start should say so and stop"
+    clippy::print_stdout,
+    reason = "a bench that cannot start should say so and stop; one figure is of a single walk"
 )]
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use headgate::balancer::{Member, Pool, Registry};
@@ -99,9 +99,10 @@ fn cache_hit(criterion: &mut Criterion) {
     let store = CacheStore {
         memory: ByteSize(64 << 20),
         max_object: ByteSize(1 << 20),
+        disk: None,
     };
-    let cache = Cache::new(&store);
-    let rule = CacheRule { default_ttl: None };
+    let cache = Cache::new(&store, headgate::clock::Clock::default());
+    let rule = Arc::new(CacheRule::default());
     let mut asked = HeaderMap::new();
     asked.insert("host", HeaderValue::from_static("shop.example"));
     asked.insert("accept", HeaderValue::from_static("*/*"));
@@ -112,6 +113,7 @@ fn cache_hit(criterion: &mut Criterion) {
         host: b"shop.example",
         path_and_query: "/products/1",
         headers: &asked,
+        sticky_cookie: None,
     };
     let mut scratch = Vec::new();
     let Lookup::Fill(permit) = cache.look_up(&rule, &request, Instant::now(), &mut scratch) else {
@@ -127,9 +129,8 @@ fn cache_hit(criterion: &mut Criterion) {
     ] {
         head.insert(name, HeaderValue::from_static(value));
     }
-    let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
-    let Started::Filling(mut filler) = permit.start(StatusCode::OK, &head, Some(1024), now, wall)
-    else {
+    let now = Instant::now();
+    let Started::Filling(mut filler) = permit.start(StatusCode::OK, &head, Some(1024)) else {
         unreachable!("the answer may be stored")
     };
     runtime
@@ -144,5 +145,84 @@ fn cache_hit(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(hot_parts, routing, picking, cache_hit);
+/// As many answers as a large shop has products, all with one tag.
+const TAGGED: usize = 100_000;
+
+fn purging(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let store = CacheStore {
+        memory: ByteSize(1 << 30),
+        max_object: ByteSize(1 << 20),
+        disk: None,
+    };
+    let cache = Cache::new(&store, headgate::clock::Clock::default());
+    let rule = Arc::new(CacheRule::default());
+    let paths: Vec<String> = (0..TAGGED).map(|number| format!("/p/{number}")).collect();
+    let asked = HeaderMap::new();
+    let mut head = HeaderMap::new();
+    head.insert("cache-control", HeaderValue::from_static("max-age=3600"));
+    head.insert(
+        "surrogate-key",
+        HeaderValue::from_static("catalogue products"),
+    );
+    let mut scratch = Vec::new();
+    let now = Instant::now();
+    let mut look_up = |path: &str| {
+        let request = cache::Request {
+            source: "shop",
+            method: &Method::GET,
+            scheme: "http",
+            host: b"shop.example",
+            path_and_query: path,
+            headers: &asked,
+            sticky_cookie: None,
+        };
+        cache.look_up(&rule, &request, now, &mut scratch)
+    };
+    for path in &paths {
+        let Lookup::Fill(permit) = look_up(path) else {
+            unreachable!("nothing is stored yet")
+        };
+        let Started::Filling(mut filler) = permit.start(StatusCode::OK, &head, Some(64)) else {
+            unreachable!("the answer may be stored")
+        };
+        runtime
+            .block_on(filler.push(&vec![b'x'; 64].into()))
+            .unwrap();
+        filler.finish();
+    }
+    let tag = cache::Selector::Tag("catalogue");
+    let stored = cache.sweep(&[(cache.select(&[tag]), None)]);
+    assert_eq!(stored.answers, [TAGGED as u64], "all of them are stored");
+    let mut turn = 0..;
+    let mut path = || &*paths[turn.next().unwrap_or(0) % TAGGED];
+    criterion.bench_function("look-up, one of 100,000 tagged", |bencher| {
+        bencher.iter(|| look_up(path()));
+    });
+    cache
+        .purge(&cache::Selector::Tag("other"), cache::Strength::Hard)
+        .unwrap();
+    criterion.bench_function("the same after a purge of another tag", |bencher| {
+        bencher.iter(|| look_up(path()));
+    });
+    criterion.bench_function("soft purge of a tag of 100,000", |bencher| {
+        bencher.iter(|| cache.purge(&tag, cache::Strength::Soft));
+    });
+    criterion.bench_function("hard purge of a tag of 100,000", |bencher| {
+        bencher.iter(|| cache.purge(&tag, cache::Strength::Hard));
+    });
+    criterion.bench_function("look-up after the purge", |bencher| {
+        bencher.iter(|| match look_up(path()) {
+            Lookup::Fill(permit) => permit,
+            other => unreachable!("{other:?}"),
+        });
+    });
+    let began = Instant::now();
+    let swept = cache.sweep(&[]);
+    println!("{} keys swept in {:?}", swept.keys, began.elapsed());
+}
+
+criterion_group!(hot_parts, routing, picking, cache_hit, purging);
 criterion_main!(hot_parts);

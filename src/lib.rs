@@ -21,6 +21,7 @@ pub mod http2;
 pub mod metrics;
 pub mod net;
 pub mod proxy;
+pub mod range;
 pub mod reload;
 pub mod router;
 pub mod server;

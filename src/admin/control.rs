@@ -34,7 +34,7 @@ pub(super) async fn reload<A: Apply>(state: &State<A>, request: &Request<Incomin
     }
 }
 
-fn problem(status: StatusCode, detail: &str) -> serde_json::Value {
+pub(super) fn problem(status: StatusCode, detail: &str) -> serde_json::Value {
     let title = status.canonical_reason().unwrap_or("Error");
     json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail })
 }
@@ -42,7 +42,7 @@ fn problem(status: StatusCode, detail: &str) -> serde_json::Value {
 /// Whether a browser sends it for a page that is not ours. Browsers say where a request comes from;
 /// that the page has the same host as the request proves nothing where the host is a name, since
 /// any name can be made to lead here.
-fn is_from_another_site(request: &Request<Incoming>) -> bool {
+pub(super) fn is_from_another_site(request: &Request<Incoming>) -> bool {
     let headers = request.headers();
     let text = |name| headers.get(name).map(http::HeaderValue::as_bytes);
     let (site, origin) = (text("sec-fetch-site"), text(ORIGIN.as_str()));

@@ -9,6 +9,7 @@
 //! | `GET /api/config`  | the config in force, secrets redacted, and the last failed reload   |
 //! | `GET /api/upstreams` | endpoints with state, reason, weight, requests in flight          |
 //! | `POST /api/reload` | reads the config file again; 200, or 422 with what is wrong         |
+//! | `POST /api/purge`  | purges the cache, or says what that would reach; 200 with counts    |
 //!
 //! Runs on the control plane, on its own address, loopback by default. A connection carries one
 //! request and has a deadline for it and one for the whole; when places run out, the one that has
@@ -18,6 +19,7 @@
 mod control;
 mod hosts;
 mod places;
+mod purge;
 mod views;
 
 use std::cell::Cell;
@@ -42,6 +44,7 @@ use crate::reload::{Apply, Reloader};
 use crate::snapshot::Live;
 
 use places::{Place, Places};
+use purge::Sweeper;
 
 /// For a request's head.
 const HEAD: Duration = Duration::from_secs(5);
@@ -55,6 +58,7 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 pub struct State<A> {
     metrics: Arc<Metrics>,
     reloader: Rc<Reloader<A>>,
+    sweeper: Rc<Sweeper>,
     ready: Cell<bool>,
 }
 
@@ -65,6 +69,7 @@ impl<A: Apply> State<A> {
         Self {
             metrics: Arc::clone(&live.metrics),
             reloader,
+            sweeper: Sweeper::new(&live.cache),
             ready: Cell::new(false),
         }
     }
@@ -107,7 +112,7 @@ pub async fn serve<A: Apply + 'static>(
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
                 let state = Rc::clone(&state);
-                async move { Ok::<_, Infallible>(answer(&state, &request).await) }
+                async move { Ok::<_, Infallible>(answer(&state, request).await) }
             });
             converse(stream, service, &place).await;
         });
@@ -148,18 +153,18 @@ where
     }
 }
 
-async fn answer<A: Apply>(state: &State<A>, request: &Request<Incoming>) -> Reply {
+async fn answer<A: Apply>(state: &State<A>, request: Request<Incoming>) -> Reply {
     let path = request.uri().path();
     // Scrapers and orchestrators ask by whatever name the machine has for them.
     let is_for_machines = matches!(path, "/metrics" | "/livez" | "/readyz");
-    if !is_for_machines && !hosts::admit(request, &state.reloader.current().config.admin.hosts) {
+    if !is_for_machines && !hosts::admit(&request, &state.reloader.current().config.admin.hosts) {
         return text(StatusCode::FORBIDDEN, hosts::REFUSED);
     }
     let allowed: &[Method] = match path {
         "/" | "/metrics" | "/livez" | "/readyz" | "/api/config" | "/api/upstreams" => {
             &[Method::GET, Method::HEAD]
         }
-        "/api/reload" => &[Method::POST],
+        "/api/reload" | "/api/purge" => &[Method::POST],
         _ => return text(StatusCode::NOT_FOUND, "there is nothing here; see GET /\n"),
     };
     if !allowed.contains(request.method()) {
@@ -188,7 +193,8 @@ async fn answer<A: Apply>(state: &State<A>, request: &Request<Incoming>) -> Repl
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "/api/config" => json(StatusCode::OK, &views::config(&state.reloader.state())),
         "/api/upstreams" => json(StatusCode::OK, &views::upstreams(&state.reloader.current())),
-        "/api/reload" => control::reload(state, request).await,
+        "/api/reload" => control::reload(state, &request).await,
+        "/api/purge" => purge::purge(state, request).await,
         _ => text(StatusCode::OK, views::INDEX),
     }
 }

@@ -21,6 +21,7 @@ GET  /readyz          does it take requests
 GET  /api/config      the config in force, and the last failed reload
 GET  /api/upstreams   endpoints and their state
 POST /api/reload      read the config file again
+POST /api/purge       purge the cache by url, prefix, tag, host or all (JSON)
 ";
 
 /// `GET /api/config`.

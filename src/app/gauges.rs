@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
+use crate::cache::DiskStats;
 use crate::clock;
 use crate::metrics::{Name, Sink};
 use crate::net::tls;
@@ -30,6 +31,9 @@ pub(super) fn register(
         sink.put_count(Name::CacheLimitBytes, &[], stats.limit);
         sink.put_count(Name::CacheEntries, &[], stats.entries);
         sink.put_count(Name::CacheEvictions, &[], stats.evictions);
+        if let Some(disk) = cache.disk_stats() {
+            put_disk(disk, sink);
+        }
     });
     let (tls, snapshot) = (Arc::clone(&live.tls), Arc::clone(current));
     live.metrics
@@ -59,6 +63,33 @@ pub(super) fn register(
             }
         }
     });
+}
+
+fn put_disk(stats: DiskStats, sink: &mut Sink) {
+    let DiskStats {
+        up,
+        bytes,
+        limit,
+        objects,
+        hits,
+        writes,
+        dropped,
+        evictions,
+        damaged,
+    } = stats;
+    for (name, value) in [
+        (Name::CacheDiskUp, u64::from(up)),
+        (Name::CacheDiskBytes, bytes),
+        (Name::CacheDiskLimitBytes, limit),
+        (Name::CacheDiskObjects, objects),
+        (Name::CacheDiskHits, hits),
+        (Name::CacheDiskWrites, writes),
+        (Name::CacheDiskDropped, dropped),
+        (Name::CacheDiskEvictions, evictions),
+        (Name::CacheDiskDamaged, damaged),
+    ] {
+        sink.put_count(name, &[], value);
+    }
 }
 
 /// Certificates and files of every listener, and certificates that all of them have.

@@ -22,8 +22,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::config::model::{Config, ListenAddress};
 use crate::config::{self, Loaded};
 use crate::health::Prober;
@@ -42,6 +44,9 @@ use worker::Workers;
 /// How long the access log may take to be written out at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the cache may take to be written to its disk at the end.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a caller may decide besides the config file.
 #[derive(Default)]
 pub struct Options {
@@ -49,6 +54,10 @@ pub struct Options {
     pub access_log: Option<config::model::AccessLog>,
     /// Is told the addresses once everything listens.
     pub ready: Option<OnReady>,
+    /// What the cache measures ages by; the present by default.
+    pub clock: Clock,
+    /// Stops it as SIGTERM does, when something is sent or the sender is dropped.
+    pub stop: Option<oneshot::Receiver<()>>,
 }
 
 /// Is told where everything listens.
@@ -114,6 +123,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     let workers = config.workers.get();
     let live = Live::new(
         &config.cache,
+        options.clock,
         workers,
         random_key()?,
         net::tls::Shared::new()?,
@@ -126,7 +136,7 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
         .context("the access log cannot be opened")?;
 
     let ready = Ready::of(&sockets, &admin, &config);
-    count_panics(&live.metrics);
+    count_panics(&live.metrics, options.stop.is_some());
     let room = limits::Room::of(descriptors, workers);
     let operators = room.of_operators();
     let admission = room.admission(&config.limits.connections);
@@ -161,7 +171,8 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
                 log.reopen();
             }
         };
-        signals.obey_until_stop(state.reloader(), reopen).await;
+        let obeyed = signals.obey_until_stop(state.reloader(), reopen);
+        told_or(obeyed, options.stop).await;
         state.set_ready(false);
         listeners::remove_files(&slots);
         drain(
@@ -175,12 +186,32 @@ pub fn serve(path: &Path, loaded: &Loaded, options: Options) -> Result<()> {
     // The control plane holds the other ends of the workers' commands.
     control.shutdown_background();
     workers.join();
+    write_out(&live, log);
+    outcome
+}
+
+/// What still waits to be written, after the workers have ended: nothing is stored or purged any more.
+fn write_out(live: &Live, log: Option<Writer>) {
+    if !live.cache.close(DISK_PATIENCE) {
+        tracing::warn!("the cache could not be written to its disk in time");
+    }
     if let Some(log) = log
         && !log.finish(LOG_PATIENCE)
     {
         tracing::warn!("the access log could not be written out");
     }
-    outcome
+}
+
+/// Resolves when the caller wants it to stop, or when `signals` do.
+async fn told_or(signals: impl Future<Output = ()>, stop: Option<oneshot::Receiver<()>>) {
+    let Some(stop) = stop else {
+        return signals.await;
+    };
+    tokio::select! {
+        () = signals => {}
+        // Dropped or used, it says the same.
+        _told = stop => {}
+    }
 }
 
 /// Addresses as a list in one field of a log line.
@@ -220,7 +251,11 @@ async fn first_snapshot(
 }
 
 /// A panic costs one request: it is counted and logged, and its task is gone.
-fn count_panics(metrics: &Arc<Metrics>) {
+fn count_panics(metrics: &Arc<Metrics>, is_guest: bool) {
+    // Whoever stops it by hand has other things in this process, and a hook for them.
+    if is_guest {
+        return;
+    }
     let metrics = Arc::clone(metrics);
     std::panic::set_hook(Box::new(move |panic| {
         metrics.control().panicked();

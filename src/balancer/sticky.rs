@@ -50,6 +50,12 @@ impl Sticky {
         }
     }
 
+    /// The name of the cookie.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The member whose value the client sent, if any.
     #[must_use]
     pub fn member<'a>(&self, cookies: impl Iterator<Item = &'a [u8]>) -> Option<usize> {

@@ -5,12 +5,11 @@
 //! Pure functions over header maps; `entry` and `permit` act on them.
 //! `If-Match` and `If-Unmodified-Since` are the origin's to judge and never come here.
 
-use http::HeaderMap;
 use http::header::{
-    AGE, CACHE_STATUS, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-    IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
-    RANGE,
+    AGE, CACHE_STATUS, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
+use http::{HeaderMap, HeaderValue};
 
 use crate::wire::fields::{lists_tag, opaque};
 
@@ -38,9 +37,12 @@ pub(super) fn is_not_modified(request: &HeaderMap, answer: &HeaderMap) -> bool {
     date_of(answer, modified).is_some_and(|modified| modified <= since)
 }
 
-/// Makes a client's request head into one that asks for the whole answer, or whether the stored
-/// one still holds.
-pub(super) fn prepare(request: &mut HeaderMap, stored: Option<&HeaderMap>) {
+/// Makes a client's request head into one that asks for the whole answer, or which of those stored still
+/// holds (RFC 9111 section 4.3.1). The first of them is the one that fits the request, if any does.
+pub(super) fn prepare<'a>(
+    request: &mut HeaderMap,
+    stored: impl Iterator<Item = &'a HeaderMap> + Clone,
+) {
     for name in [
         IF_NONE_MATCH,
         IF_MODIFIED_SINCE,
@@ -51,40 +53,65 @@ pub(super) fn prepare(request: &mut HeaderMap, stored: Option<&HeaderMap>) {
     ] {
         request.remove(name);
     }
-    let Some(stored) = stored else { return };
-    for (condition, validator) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
-        if let Some(value) = stored.get(validator) {
-            request.insert(condition, value.clone());
+    let mut tags: Vec<&[u8]> = Vec::new();
+    for tag in stored.clone().filter_map(|head| head.get(ETAG)) {
+        if !tags.contains(&tag.as_bytes()) {
+            tags.push(tag.as_bytes());
         }
     }
+    if let Ok(list) = HeaderValue::from_bytes(&tags.join(&b", "[..]))
+        && !list.is_empty()
+    {
+        request.insert(IF_NONE_MATCH, list);
+    }
+    let mut stored = stored;
+    // A date speaks of one answer.
+    if let (Some(only), None) = (stored.next(), stored.next())
+        && let Some(modified) = only.get(LAST_MODIFIED)
+    {
+        request.insert(IF_MODIFIED_SINCE, modified.clone());
+    }
 }
 
-/// Whether the origin's `304` is about the stored answer (RFC 9111 section 4.3.4): what it says of
-/// validators must agree with what is stored.
-pub(super) fn confirms(fresh: &HeaderMap, stored: &HeaderMap) -> bool {
+/// Which of the stored answers the origin's `304` is about (RFC 9111 section 4.3.4): one that agrees with
+/// what it says of validators, or the only one, when it says nothing.
+pub(super) fn confirmed<'a>(
+    fresh: &HeaderMap,
+    mut stored: impl Iterator<Item = &'a HeaderMap> + Clone,
+) -> Option<usize> {
     if let Some(tag) = fresh.get(ETAG) {
-        let held = stored.get(ETAG).map(|held| opaque(held.as_bytes()));
-        return held == Some(opaque(tag.as_bytes()));
+        let is_strong = !tag.as_bytes().starts_with(b"W/");
+        return stored.position(|head| {
+            head.get(ETAG).is_some_and(|held| match is_strong {
+                true => held == tag,
+                false => opaque(held.as_bytes()) == opaque(tag.as_bytes()),
+            })
+        });
     }
-    match fresh.get(LAST_MODIFIED) {
-        Some(date) => stored.get(LAST_MODIFIED) == Some(date),
-        None => true,
+    if let Some(date) = fresh.get(LAST_MODIFIED) {
+        return stored.position(|head| head.get(LAST_MODIFIED) == Some(date));
     }
+    (stored.count() == 1).then_some(0)
 }
 
-/// The stored head as the origin's `304` updates it (RFC 9111 section 3.2). Fields that describe
-/// the stored body keep their values; `Age`, `Date` and `Cache-Status` are the `304`'s alone.
+/// Whether the head of an answer to `HEAD` is that of the stored answer to `GET` (RFC 9111 section 4.3.5):
+/// what it says of validators and of the length agrees.
+pub(super) fn describes(fresh: &HeaderMap, stored: &HeaderMap) -> bool {
+    [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().all(|name| {
+        fresh
+            .get(name)
+            .is_none_or(|value| stored.get(name) == Some(value))
+    })
+}
+
+/// The stored head as the origin's `304` updates it (RFC 9111 section 3.2). Fields without which the
+/// stored bytes cannot be read keep their values; `Age`, `Date` and `Cache-Status` are the `304`'s alone.
 pub(super) fn merged(stored: &HeaderMap, fresh: &HeaderMap) -> HeaderMap {
     let mut merged = stored.clone();
     for name in [AGE, DATE, CACHE_STATUS, X_REQUEST_ID] {
         merged.remove(name);
     }
-    let describes_body = [
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-        CONTENT_TYPE,
-    ];
+    let describes_body = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE];
     for name in fresh.keys() {
         if describes_body.contains(name) {
             continue;
@@ -199,7 +226,7 @@ mod tests {
         ]);
         prepare(
             &mut request,
-            Some(&map(&[("etag", "W/\"a\""), ("last-modified", OLD)])),
+            std::iter::once(&map(&[("etag", "W/\"a\""), ("last-modified", OLD)])),
         );
         let expected = map(&[
             ("accept", "x"),
@@ -207,24 +234,33 @@ mod tests {
             ("if-modified-since", OLD),
         ]);
         assert_eq!(request, expected);
-        prepare(&mut request, None);
+        prepare(&mut request, std::iter::empty());
         assert_eq!(request, map(&[("accept", "x")]));
     }
 
     #[test]
     fn a_304_about_another_answer_confirms_nothing() {
-        let stored = map(&[("etag", "\"a\""), ("last-modified", OLD)]);
-        assert!(confirms(&map(&[]), &stored));
-        assert!(confirms(
-            &map(&[("etag", "\"a\""), ("last-modified", NEW)]),
-            &stored
-        ));
-        assert!(!confirms(&map(&[("etag", "\"b\"")]), &stored));
-        assert!(!confirms(&map(&[("last-modified", NEW)]), &stored));
-        assert!(!confirms(
-            &map(&[("etag", "\"a\"")]),
-            &map(&[("last-modified", OLD)])
-        ));
+        let one = map(&[("etag", "\"a\""), ("last-modified", OLD)]);
+        let other = map(&[("etag", "W/\"b\"")]);
+        let says =
+            |lines: &[_], stored: &[&HeaderMap]| confirmed(&map(lines), stored.iter().copied());
+        assert_eq!(says(&[], &[&one]), Some(0));
+        assert_eq!(says(&[], &[&one, &other]), None, "which?");
+        let tag_and_date = [("etag", "\"a\""), ("last-modified", NEW)];
+        assert_eq!(says(&tag_and_date, &[&other, &one]), Some(1));
+        assert_eq!(says(&[("etag", "W/\"b\"")], &[&one, &other]), Some(1));
+        assert_eq!(
+            says(&[("etag", "W/\"a\"")], &[&one]),
+            Some(0),
+            "a weak one may"
+        );
+        assert_eq!(
+            says(&[("etag", "\"b\"")], &[&other]),
+            None,
+            "a strong one may not"
+        );
+        assert_eq!(says(&[("last-modified", OLD)], &[&other, &one]), Some(1));
+        assert_eq!(says(&[("last-modified", NEW)], &[&one]), None);
     }
 
     #[test]
@@ -242,12 +278,13 @@ mod tests {
         ]);
         let fresh = map(&[
             ("content-type", "b"),
+            ("content-encoding", "gzip"),
             ("content-length", "0"),
             ("cache-control", "max-age=2"),
             ("x", "3"),
         ]);
         let expected = map(&[
-            ("content-type", "a"),
+            ("content-type", "b"),
             ("content-length", "5"),
             ("cache-control", "max-age=2"),
             ("x", "3"),

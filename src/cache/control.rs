@@ -1,27 +1,51 @@
-//! Reads `Cache-Control` (RFC 9111 section 5.2) of requests and answers.
+//! Reads `Cache-Control` (RFC 9111 section 5.2, RFC 5861, RFC 8246) of requests and answers.
 //!
-//! `freshness` and the look-up in `mod` act on what is found here. Whatever is not well formed is
-//! read so that less is stored and less is served: a broken, negative or missing `max-age` is zero,
-//! of repeated numbers the smallest counts, a qualified `no-cache` or `private` counts as the
-//! unqualified one, and unknown directives are passed over. `must-revalidate` and
-//! `proxy-revalidate` need no flag while nothing stale is ever served.
-//! Invariant: any bytes are accepted, nothing is allocated, and the work is linear.
+//! `freshness` and the look-up in `mod` act on what is found here; `targeted` reads the same directives
+//! from fields that are meant for this cache. A number that is not one counts as none at all: zero
+//! where it prolongs a life, nothing where it permits something. Of repeated directives of an answer
+//! the first counts (section 4.2.1), of a request the strictest. A `no-cache` or `private` whose field
+//! names cannot be read counts as the unqualified one. Unknown directives are passed over.
+//! Invariant: any bytes are accepted, and the work is linear.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderMap, HeaderName};
 
 /// What an answer says about its storage.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a directive of its own"
+)]
 pub(super) struct ResponseControl {
     pub(super) no_store: bool,
+    /// Without field names: all of the answer.
     pub(super) no_cache: bool,
+    /// Without field names: all of the answer.
     pub(super) private: bool,
+    pub(super) public: bool,
+    pub(super) must_revalidate: bool,
+    pub(super) proxy_revalidate: bool,
+    pub(super) must_understand: bool,
+    pub(super) immutable: bool,
     pub(super) s_maxage: Option<Duration>,
     pub(super) max_age: Option<Duration>,
+    pub(super) stale_while_revalidate: Option<Duration>,
+    pub(super) stale_if_error: Option<Duration>,
+    /// Fields that only the client who fetched the answer may see: named by `no-cache` or `private`.
+    pub(super) hidden: Vec<HeaderName>,
+}
+
+/// How stale an answer a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MaxStale {
+    /// However stale.
+    Any,
+    /// So long after it was fresh.
+    Of(Duration),
 }
 
 /// What a request says about the answers it takes.
@@ -32,6 +56,8 @@ pub(super) struct RequestControl {
     pub(super) only_if_cached: bool,
     pub(super) max_age: Option<Duration>,
     pub(super) min_fresh: Option<Duration>,
+    pub(super) max_stale: Option<MaxStale>,
+    pub(super) stale_if_error: Option<Duration>,
 }
 
 impl ResponseControl {
@@ -39,25 +65,70 @@ impl ResponseControl {
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let mut control = Self::default();
         for (name, argument) in all_directives(headers) {
-            if name.eq_ignore_ascii_case(b"no-store") {
-                control.no_store = true;
-            } else if name.eq_ignore_ascii_case(b"no-cache") {
-                control.no_cache = true;
-            } else if name.eq_ignore_ascii_case(b"private") {
-                control.private = true;
-            } else if name.eq_ignore_ascii_case(b"s-maxage") {
-                lower_to(&mut control.s_maxage, argument.seconds());
-            } else if name.eq_ignore_ascii_case(b"max-age") {
-                lower_to(&mut control.max_age, argument.seconds());
-            }
+            control.add(name, argument);
         }
         control
     }
+
+    /// Takes one directive, whose name may be in any case.
+    pub(super) fn add(&mut self, name: &[u8], argument: Argument<'_>) {
+        let is = |directive: &[u8]| name.eq_ignore_ascii_case(directive);
+        if is(b"max-age") {
+            self.max_age.get_or_insert_with(|| argument.seconds());
+        } else if is(b"s-maxage") {
+            self.s_maxage.get_or_insert_with(|| argument.seconds());
+        } else if is(b"no-store") {
+            self.no_store = true;
+        } else if is(b"no-cache") {
+            let all = !hide(&mut self.hidden, argument);
+            self.no_cache |= all;
+        } else if is(b"private") {
+            let all = !hide(&mut self.hidden, argument);
+            self.private |= all;
+        } else if is(b"public") {
+            self.public = true;
+        } else if is(b"must-revalidate") {
+            self.must_revalidate = true;
+        } else if is(b"proxy-revalidate") {
+            self.proxy_revalidate = true;
+        } else if is(b"must-understand") {
+            self.must_understand = true;
+        } else if is(b"immutable") {
+            self.immutable = true;
+        } else if is(b"stale-while-revalidate") {
+            permit(&mut self.stale_while_revalidate, argument);
+        } else if is(b"stale-if-error") {
+            permit(&mut self.stale_if_error, argument);
+        }
+    }
+}
+
+/// A directive that permits something permits nothing where it cannot be read.
+fn permit(held: &mut Option<Duration>, argument: Argument<'_>) {
+    held.get_or_insert(argument.seconds());
+}
+
+/// Adds the fields that a qualified directive names; false if it names none that can be read.
+fn hide(hidden: &mut Vec<HeaderName>, argument: Argument<'_>) -> bool {
+    let Argument::Text(list) = argument else {
+        return false;
+    };
+    let members = || list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let names = members().filter(|name| !name.is_empty());
+    let Ok(names) = names
+        .map(HeaderName::from_bytes)
+        .collect::<Result<Vec<_>, _>>()
+    else {
+        return false;
+    };
+    let named = !names.is_empty();
+    hidden.extend(names);
+    named
 }
 
 impl RequestControl {
     /// Reads every `Cache-Control` line of a request, or `Pragma` where there is none (RFC 9111
-    /// section 5.4). `max-stale` is permission, not a demand, and is not used.
+    /// section 5.4).
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let mut control = Self::default();
         if !headers.contains_key(CACHE_CONTROL) {
@@ -69,21 +140,43 @@ impl RequestControl {
             return control;
         }
         for (name, argument) in all_directives(headers) {
-            if name.eq_ignore_ascii_case(b"no-store") {
-                control.no_store = true;
-            } else if name.eq_ignore_ascii_case(b"no-cache") {
-                control.no_cache = true;
-            } else if name.eq_ignore_ascii_case(b"only-if-cached") {
-                control.only_if_cached = true;
-            } else if name.eq_ignore_ascii_case(b"max-age") {
-                lower_to(&mut control.max_age, argument.seconds());
-            } else if name.eq_ignore_ascii_case(b"min-fresh") {
-                // A demand that cannot be read is one that nothing stored can meet.
-                let wanted = argument.valid_seconds().unwrap_or(MAX_DELTA);
-                control.min_fresh = Some(control.min_fresh.map_or(wanted, |old| old.max(wanted)));
-            }
+            control.add(name, argument);
         }
         control
+    }
+
+    fn add(&mut self, name: &[u8], argument: Argument<'_>) {
+        let is = |directive: &[u8]| name.eq_ignore_ascii_case(directive);
+        if is(b"no-store") {
+            self.no_store = true;
+        } else if is(b"no-cache") {
+            self.no_cache = true;
+        } else if is(b"only-if-cached") {
+            self.only_if_cached = true;
+        } else if is(b"max-age") {
+            lower_to(&mut self.max_age, argument.seconds());
+        } else if is(b"min-fresh") {
+            // A demand that cannot be read is one that nothing stored can meet.
+            let wanted = argument.valid_seconds().unwrap_or(MAX_DELTA);
+            self.min_fresh = Some(self.min_fresh.map_or(wanted, |old| old.max(wanted)));
+        } else if is(b"max-stale") {
+            let taken = match argument {
+                Argument::Absent => MaxStale::Any,
+                Argument::Text(_) | Argument::Broken => MaxStale::Of(argument.seconds()),
+            };
+            self.max_stale = Some(match (self.max_stale, taken) {
+                (Some(MaxStale::Of(old)), MaxStale::Of(new)) => MaxStale::Of(old.min(new)),
+                (Some(bound @ MaxStale::Of(_)), MaxStale::Any) => bound,
+                (_, taken) => taken,
+            });
+        } else if is(b"stale-if-error") {
+            lower_to(&mut self.stale_if_error, argument.seconds());
+        }
+    }
+
+    /// Whether it wants something better than what the answer's own rules ask for.
+    pub(super) fn demands(&self) -> bool {
+        self.no_cache || self.max_age.is_some() || self.min_fresh.is_some()
     }
 }
 
@@ -103,7 +196,7 @@ fn all_directives(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], Argument<
 
 /// What follows a directive's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Argument<'a> {
+pub(super) enum Argument<'a> {
     Absent,
     /// A token, or what stands between the quotes (escapes are left in: no number has any).
     Text(&'a [u8]),
@@ -218,6 +311,7 @@ fn skip_while(bytes: &[u8], skipped: impl Fn(&u8) -> bool) -> &[u8] {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by it")]
 mod tests {
     use http::HeaderValue;
 
@@ -290,11 +384,12 @@ mod tests {
     }
 
     #[test]
-    fn of_repeated_lifetimes_the_smallest_counts() {
+    fn of_repeated_lifetimes_the_first_counts() {
         assert_eq!(
             response(&["max-age=60, max-age=10", "max-age=30"]).max_age,
-            secs(10)
+            secs(60)
         );
+        assert_eq!(response(&["max-age=x, max-age=10"]).max_age, secs(0));
     }
 
     #[test]
@@ -308,9 +403,74 @@ mod tests {
     }
 
     #[test]
-    fn qualified_forms_count_as_unqualified() {
-        let seen = response(&["no-cache=\"set-cookie\", private=\"x\""]);
-        assert!(seen.no_cache && seen.private);
+    fn qualified_forms_hide_what_they_name_and_nothing_else() {
+        let seen = response(&["no-cache=\"Set-Cookie, x-a\", private=x-b"]);
+        assert!(!seen.no_cache && !seen.private);
+        assert_eq!(seen.hidden, ["set-cookie", "x-a", "x-b"]);
+        for unreadable in [
+            "no-cache=\"\"",
+            "no-cache=\"a b\"",
+            "no-cache=\"a",
+            "no-cache=",
+        ] {
+            let seen = response(&[unreadable]);
+            assert!(seen.no_cache && seen.hidden.is_empty(), "{unreadable}");
+        }
+    }
+
+    #[test]
+    fn each_directive_of_an_answer_is_told_from_the_others() {
+        let flags = |line: &str| {
+            let it = response(&[line]);
+            [
+                it.no_store,
+                it.no_cache,
+                it.private,
+                it.public,
+                it.must_revalidate,
+                it.proxy_revalidate,
+                it.must_understand,
+                it.immutable,
+            ]
+        };
+        let lines = [
+            "no-store",
+            "no-cache",
+            "private",
+            "public",
+            "must-revalidate",
+            "proxy-revalidate",
+            "must-understand",
+            "immutable",
+        ];
+        for (index, line) in lines.into_iter().enumerate() {
+            let mut expected = [false; 8];
+            expected[index] = true;
+            assert_eq!(flags(&line.to_uppercase()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn permission_to_be_stale_is_given_in_numbers_only() {
+        let seen = response(&["stale-while-revalidate=30, stale-if-error=\"60\""]);
+        assert_eq!(seen.stale_while_revalidate, secs(30));
+        assert_eq!(seen.stale_if_error, secs(60));
+        let seen = response(&["stale-while-revalidate, stale-if-error=x"]);
+        assert_eq!(seen.stale_while_revalidate, secs(0));
+        assert_eq!(seen.stale_if_error, secs(0));
+    }
+
+    #[test]
+    fn a_request_says_how_stale_an_answer_it_takes() {
+        let stale = |line: &str| request(&[line]).max_stale;
+        let of = |seconds| Some(MaxStale::Of(Duration::from_secs(seconds)));
+        assert_eq!(stale("max-stale"), Some(MaxStale::Any));
+        assert_eq!(stale("max-stale=9"), of(9));
+        assert_eq!(stale("max-stale, max-stale=9"), of(9));
+        assert_eq!(stale("max-stale=9, max-stale"), of(9));
+        assert_eq!(stale("max-stale=9, max-stale=3"), of(3));
+        assert_eq!(stale("max-stale=x"), of(0));
+        assert_eq!(stale("max-age=1"), None);
     }
 
     #[test]

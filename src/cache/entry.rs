@@ -18,13 +18,19 @@ use http::{Method, StatusCode};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::range::Pieces;
 use crate::wire::fields::{is_hop_by_hop, members};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
+use super::control::MaxStale;
 use super::freshness::Freshness;
-use super::purge::Generation;
+use super::kept::Kept;
+use super::portion::{Cursor, Parts, Portion, cut};
+use super::purge::{Generation, Generations, Standing};
 use super::status::{HIT, Verdict, stamp};
+use super::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
+use super::targeted::{HEADGATE_CACHE_CONTROL, SURROGATE_CONTROL};
 use super::vary::Vary;
 
 /// Set by `proxy` on every answer; an entry keeps a place for it.
@@ -35,9 +41,14 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(super) struct Entry {
     pub(super) head: Head,
     pub(super) body: HitBody,
+    /// What there is of the body, when it is not whole: such an entry is found by `parts` alone.
+    pub(super) parts: Option<Kept>,
     pub(super) age: Ageing,
+    /// Its `Date`: of several answers that would do, the latest is served (RFC 9111 section 4.1).
+    pub(super) dated: SystemTime,
     pub(super) vary: Vary,
     pub(super) generation: Generation,
+    pub(super) tags: Tags,
     /// All bytes that this entry keeps, for ranking.
     pub(super) charge: usize,
     /// The head's fields as lines of HTTP/1.1, once somebody has asked for them. Without its length and
@@ -59,10 +70,50 @@ impl Entry {
         now < self.age.fresh_until
     }
 
+    /// What purges have left of this answer, which is stored for `url`.
+    pub(super) fn standing(&self, generations: &Generations, url: &[u8]) -> Standing {
+        generations.standing(self.generation, url, self.tags.hashes())
+    }
+
+    /// Whether purges have left anything of it.
+    pub(super) fn is_left(&self, generations: &Generations, url: &[u8]) -> bool {
+        self.standing(generations, url) != Standing::Gone
+    }
+
+    /// What of the body is sent: these pieces, or all of it.
+    pub(super) fn portion(self: &Arc<Self>, pieces: Option<Pieces>) -> HitBody {
+        let Some(pieces) = pieces else {
+            return self.body.clone();
+        };
+        if pieces.is_empty() {
+            return HitBody::Empty;
+        }
+        let parts = match self.parts {
+            Some(_) => Parts::of_kept(pieces, Arc::clone(self)),
+            None => Parts::of_whole(pieces, self.body.clone()),
+        };
+        match parts.in_one() {
+            Some(bytes) => HitBody::One(bytes),
+            None => HitBody::Parts(Box::new(parts)),
+        }
+    }
+
     /// Whether the origin can be asked if the entry still holds.
     pub(super) fn has_validator(&self) -> bool {
         self.head.headers.contains_key(ETAG) || self.head.headers.contains_key(LAST_MODIFIED)
     }
+}
+
+/// How long a cache serves what it has while the origin cannot be reached and nobody said how long.
+const DISCONNECTED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a fetch brought no answer that is worth passing on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No endpoint took the request.
+    Unreachable,
+    /// One took it, and failed, was too late or answered with a server error.
+    Failed,
 }
 
 /// How old an answer is, and how old it may become.
@@ -86,6 +137,15 @@ impl Ageing {
         }
     }
 
+    /// When the answer was received.
+    pub(super) fn received(&self) -> Instant {
+        self.received
+    }
+
+    pub(super) fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
     /// `current_age` of RFC 9111 section 4.2.3.
     pub(super) fn current(&self, now: Instant) -> Duration {
         self.freshness.initial_age + now.saturating_duration_since(self.received)
@@ -94,6 +154,65 @@ impl Ageing {
     /// Freshness left.
     pub(super) fn left(&self, now: Instant) -> Duration {
         self.fresh_until.saturating_duration_since(now)
+    }
+
+    /// Freshness left in seconds; below zero, for how long it has been stale.
+    pub(super) fn ttl(&self, now: Instant) -> i64 {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        match self.staleness(now) {
+            Duration::ZERO => seconds(self.left(now)),
+            stale => seconds(stale).saturating_neg(),
+        }
+    }
+
+    /// For how long the answer has been stale.
+    fn staleness(&self, now: Instant) -> Duration {
+        self.current(now).saturating_sub(self.freshness.lifetime)
+    }
+
+    /// Whether anything forbids to serve it stale (RFC 9111 section 4.2.4).
+    fn may_be_stale(&self) -> bool {
+        !self.freshness.never_stale && !self.freshness.always_validated
+    }
+
+    /// Whether a request that takes stale answers may have it (section 5.2.1.2).
+    pub(super) fn is_tolerated(&self, now: Instant, tolerance: MaxStale) -> bool {
+        self.may_be_stale()
+            && match tolerance {
+                MaxStale::Any => true,
+                MaxStale::Of(most) => self.staleness(now) <= most,
+            }
+    }
+
+    /// Whether it may be served while it is fetched anew (RFC 5861 section 3).
+    pub(super) fn may_serve_while_revalidating(&self, now: Instant) -> bool {
+        self.may_be_stale() && self.staleness(now) < self.freshness.stale_while_revalidate
+    }
+
+    /// Whether it may be served because the origin failed (RFC 5861 section 4). A cache that cannot reach
+    /// it may even when nobody has said so (RFC 9111 section 4.2.4).
+    pub(super) fn may_serve_on(
+        &self,
+        failure: Failure,
+        now: Instant,
+        asked: Option<Duration>,
+    ) -> bool {
+        let unsaid = match failure {
+            Failure::Unreachable => DISCONNECTED,
+            Failure::Failed => Duration::ZERO,
+        };
+        let stated = self.freshness.stale_if_error.into_iter().chain(asked).max();
+        self.may_be_stale() && self.staleness(now) < stated.unwrap_or(unsaid)
+    }
+
+    /// Whether a reload need not ask (RFC 8246).
+    pub(super) fn is_immutable(&self) -> bool {
+        self.freshness.immutable
+    }
+
+    /// Whether requests of any user may have it (RFC 9111 section 3.5).
+    pub(super) fn is_for_all(&self) -> bool {
+        self.freshness.is_for_all
     }
 
     /// Whether others than the one who fetched it may have it.
@@ -112,6 +231,8 @@ impl Ageing {
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// What the answer says to this cache alone: kept for when it is validated, never sent on.
+    for_us: Box<[(HeaderName, HeaderValue)]>,
     /// `Cache-Status` of the caches further in.
     inner: Option<HeaderValue>,
 }
@@ -126,22 +247,28 @@ impl Head {
         fields + 5 * 128 + 2 * ALLOCATION_OVERHEAD
     }
 
-    /// Copies a head. `reservation` is its `charge`.
+    /// Copies a head without the fields that are `hidden`. `reservation` is its `charge`.
     pub(super) fn copy(
         status: StatusCode,
         headers: &HeaderMap,
+        hidden: &[HeaderName],
         wall: SystemTime,
         reservation: Reservation,
     ) -> Self {
-        let is_kept = |name: &HeaderName| !is_per_connection(headers, name);
+        let is_kept =
+            |name: &HeaderName| !is_per_connection(headers, name) && !hidden.contains(name);
         let kept = || headers.iter().filter(|(name, _)| is_kept(name));
         let parts: Vec<&[u8]> = kept().map(|(_, value)| value.as_bytes()).collect();
         let mut values = counted(&parts, reservation);
         let mut copy = HeaderMap::with_capacity(parts.len() + 5);
+        let mut for_us = Vec::new();
         for (name, value) in kept() {
             let bytes = values.split_to(value.len().min(values.len()));
             if let Ok(value) = HeaderValue::from_maybe_shared(bytes) {
-                copy.append(name.clone(), value);
+                match FOR_US.contains(name) {
+                    true => for_us.push((name.clone(), value)),
+                    false => drop(copy.append(name.clone(), value)),
+                }
             }
         }
         // RFC 9110 section 6.6.1: whoever receives an answer without a date adds it.
@@ -157,8 +284,23 @@ impl Head {
         Self {
             status,
             headers: copy,
+            for_us: for_us.into(),
             inner,
         }
+    }
+
+    /// All that the origin said: what is sent on, and what was for this cache alone.
+    pub(super) fn said(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        for (name, value) in &self.for_us {
+            headers.append(name.clone(), value.clone());
+        }
+        headers
+    }
+
+    /// `Cache-Status` of the caches further in.
+    pub(super) fn inner(&self) -> Option<&HeaderValue> {
+        self.inner.as_ref()
     }
 
     fn lines(&self) -> Box<[u8]> {
@@ -213,10 +355,26 @@ impl Head {
     }
 }
 
+/// Fields that speak to this cache, and to nobody behind it.
+const FOR_US: [HeaderName; 4] = [
+    HEADGATE_CACHE_CONTROL,
+    SURROGATE_CONTROL,
+    SURROGATE_KEY,
+    CACHE_TAG,
+];
+
+/// Takes from an answer that is not stored what it says to this cache alone.
+pub fn strip(headers: &mut HeaderMap) {
+    for name in FOR_US {
+        headers.remove(name);
+    }
+}
+
 /// RFC 9111 section 3.1 and RFC 9110 section 7.6.1. `X-Request-Id` is of one request only.
 fn is_per_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     *name == X_REQUEST_ID
         || is_hop_by_hop(name)
+        || name.as_str() == "proxy-authentication-info"
         || headers
             .get_all(CONNECTION)
             .iter()
@@ -245,6 +403,8 @@ pub enum HitBody {
     One(Bytes),
     /// In pieces of at most some hundred kilobytes.
     Segments(Arc<[Bytes]>),
+    /// What a request with `Range` asked for; never stored.
+    Parts(Box<Parts>),
 }
 
 impl HitBody {
@@ -254,7 +414,19 @@ impl HitBody {
             Self::Empty => 0,
             Self::One(bytes) => bytes.len() as u64,
             Self::Segments(list) => list.iter().map(|bytes| bytes.len() as u64).sum(),
+            Self::Parts(parts) => parts.left(),
         }
+    }
+
+    /// The bytes, piece by piece.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let list = match self {
+            // Parts are made for one answer, and never stored.
+            Self::Empty | Self::Parts(_) => &[],
+            Self::One(bytes) => std::slice::from_ref(bytes),
+            Self::Segments(list) => &**list,
+        };
+        list.iter().map(|bytes| &**bytes)
     }
 
     /// Whether there is nothing to send.
@@ -262,10 +434,30 @@ impl HitBody {
         matches!(self, Self::Empty)
     }
 
+    /// Up to `most` bytes of what follows the first `at`, as far as they lie in one segment.
+    pub(super) fn after(&self, at: u64, most: u64, cursor: &mut Cursor) -> Option<Bytes> {
+        let list = match self {
+            Self::Empty | Self::Parts(_) => return None,
+            Self::One(bytes) => return cut(bytes, at, most),
+            Self::Segments(list) => list,
+        };
+        if at < cursor.start {
+            *cursor = Cursor::default();
+        }
+        loop {
+            let segment = list.get(cursor.index)?;
+            if let Some(found) = cut(segment, at - cursor.start, most) {
+                return Some(found);
+            }
+            cursor.index += 1;
+            cursor.start += segment.len() as u64;
+        }
+    }
+
     /// Bytes and overhead kept.
     pub(super) fn charge(&self) -> usize {
         match self {
-            Self::Empty => 0,
+            Self::Empty | Self::Parts(_) => 0,
             Self::One(bytes) => bytes.len() + ALLOCATION_OVERHEAD,
             Self::Segments(list) => list
                 .iter()
@@ -293,17 +485,28 @@ impl FromIterator<Bytes> for HitBody {
 #[derive(Debug)]
 pub struct Hit {
     pub(super) entry: Arc<Entry>,
-    is_held: bool,
+    portion: Portion,
     is_head: bool,
 }
 
 impl Hit {
+    /// `conditions` are the request's fields, where one of them may make it less than the whole.
     pub(super) fn new(entry: Arc<Entry>, method: &Method, conditions: Option<&HeaderMap>) -> Self {
-        let is_held = conditions.is_some_and(|request| entry.head.is_held_by(request));
+        let is_head = *method == Method::HEAD;
+        let complete = || match &entry.parts {
+            Some(parts) => parts.complete,
+            None => entry.body.len(),
+        };
+        let portion = match conditions {
+            // A range counts for `GET` alone (RFC 9110 section 14.2).
+            Some(request) if is_head => Portion::of(&entry.head, request, None),
+            Some(request) => Portion::of(&entry.head, request, Some(complete())),
+            None => Portion::Whole,
+        };
         Self {
             entry,
-            is_held,
-            is_head: *method == Method::HEAD,
+            portion,
+            is_head,
         }
     }
 
@@ -316,22 +519,15 @@ impl Hit {
     pub fn into_parts(self, now: Instant) -> (StatusCode, HeaderMap, HitBody) {
         let age = Some(self.age(now).as_secs());
         let verdict = Verdict::Hit {
-            ttl: self.entry.age.left(now).as_secs(),
+            ttl: self.entry.age.ttl(now),
         };
-        let head = &self.entry.head;
-        if self.is_held {
-            return (
-                StatusCode::NOT_MODIFIED,
-                head.not_modified(age, verdict),
-                HitBody::Empty,
-            );
-        }
+        let (status, headers, pieces) = self.portion.head(&self.entry.head, age, verdict);
         let body = if self.is_head {
             HitBody::Empty
         } else {
-            self.entry.body.clone()
+            self.entry.portion(pieces)
         };
-        (head.status, head.answer(age, verdict), body)
+        (status, headers, body)
     }
 
     /// The answer with its fields as they are stored, where its body is whole and in one piece.
@@ -340,11 +536,11 @@ impl Hit {
     /// With the hit, where it is not.
     pub fn into_lines(self, now: Instant) -> Result<(StatusCode, Lines, Bytes), Self> {
         match &self.entry.body {
-            HitBody::One(content) if !self.is_held && !self.is_head => {
+            HitBody::One(content) if self.portion == Portion::Whole && !self.is_head => {
                 let content = content.clone();
                 let lines = Lines {
                     age: self.age(now).as_secs(),
-                    ttl: self.entry.age.left(now).as_secs(),
+                    ttl: self.entry.age.ttl(now),
                     entry: self.entry,
                 };
                 Ok((lines.entry.head.status, lines, content))
@@ -362,7 +558,7 @@ static OVERWRITTEN: [HeaderName; 4] = [CONTENT_LENGTH, AGE, CACHE_STATUS, X_REQU
 pub struct Lines {
     entry: Arc<Entry>,
     age: u64,
-    ttl: u64,
+    ttl: i64,
 }
 
 impl Lines {
@@ -424,6 +620,7 @@ mod tests {
         Head::copy(
             StatusCode::OK,
             &headers,
+            &[],
             SystemTime::UNIX_EPOCH,
             reservation,
         )
@@ -449,6 +646,25 @@ mod tests {
             ("x-request-id", ""),
         ]);
         assert_eq!(stored.headers, expected);
+    }
+
+    #[test]
+    fn what_is_for_this_cache_is_kept_for_validation_and_not_sent_on() {
+        let lines = [
+            ("surrogate-key", "a b"),
+            ("cache-tag", "c"),
+            ("surrogate-control", "max-age=1"),
+            ("headgate-cache-control", "max-age=2"),
+            ("cdn-cache-control", "max-age=3"),
+            ("x", "1"),
+        ];
+        let stored = head(&lines);
+        let answer = stored.answer(None, Verdict::Hit { ttl: 1 });
+        let said = stored.said();
+        for (index, (name, value)) in lines.into_iter().enumerate() {
+            assert_eq!(answer.contains_key(name), index > 3, "{name}");
+            assert_eq!(said[name], value);
+        }
     }
 
     #[test]
@@ -513,6 +729,7 @@ mod tests {
         let head = Head::copy(
             StatusCode::OK,
             &headers,
+            &[],
             SystemTime::UNIX_EPOCH,
             reservation,
         );

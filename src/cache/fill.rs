@@ -8,15 +8,18 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use http::HeaderMap;
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::entry::{Ageing, Entry, Head, HitBody};
 use super::flight::Abandoned;
 use super::permit::Flying;
 use super::status::Uncacheable;
+use super::store::Whose;
+use super::tags::Tags;
 use super::vary::Vary;
 
 /// Takes the body of a storable answer.
@@ -146,9 +149,13 @@ impl Filler {
         if reason == Uncacheable::TooLarge
             && let Some(reservation) = self.slot.take()
         {
-            cache
-                .store
-                .mark(flight.url(), flight.generation, Instant::now(), reservation);
+            cache.store.mark(
+                flight.stored_key().bytes,
+                Whose::Anyone,
+                flight.generation,
+                cache.clock.now(),
+                reservation,
+            );
         }
         cache.flights.close(flight);
         flight.narrow();
@@ -176,16 +183,16 @@ impl Filler {
             charge: self.plan.head_charge + own.bytes() + body.charge(),
             head,
             body,
+            parts: None,
             age: self.plan.age,
+            dated: self.plan.dated,
             vary: self.plan.vary.clone(),
             generation: flight.generation,
+            tags: std::mem::take(&mut self.plan.tags),
             lines: OnceLock::new(),
             _reservation: own,
         };
-        if cache
-            .store
-            .put(flight.url(), &Arc::new(entry), slot, &cache.generations)
-        {
+        if cache.keep(&flight.stored_key(), &Arc::new(entry), slot) {
             Filled::Stored
         } else {
             Filled::Purged
@@ -201,8 +208,12 @@ fn length_of(segments: &[Bytes]) -> usize {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) head: Arc<Head>,
+    /// Fields for the leader alone.
+    pub(super) own_fields: HeaderMap,
     pub(super) vary: Vary,
+    pub(super) tags: Tags,
     pub(super) age: Ageing,
+    pub(super) dated: SystemTime,
     pub(super) head_charge: usize,
     pub(super) own: Reservation,
     /// Reserved ahead for a body of known length.

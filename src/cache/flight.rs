@@ -20,8 +20,10 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::entry::{Ageing, Entry, Head};
-use super::purge::{Generation, Generations};
+use super::key::Key;
+use super::purge::{Generation, Generations, Standing};
 use super::status::{Refusal, Uncacheable};
+use super::tags::Tags;
 use super::vary::Vary;
 
 /// How far an unstored body runs ahead of its slowest reader, in bytes.
@@ -60,27 +62,28 @@ impl Flights {
         }
     }
 
-    /// Boards the flight under `key`, or starts it. The first `url_len` bytes of the key are its
-    /// URL's. With `may_ride` false, a request leads or goes alone. A flight from before a purge
+    /// Boards the flight under `key`, or starts it. The first `stored_len` bytes of the key are those
+    /// under which its answer is stored. With `may_ride` false, a request leads or goes alone. A flight from before a purge
     /// is replaced: its answer may be the one that was purged.
     pub(super) fn board(
         &self,
-        key: &[u8],
-        url_len: usize,
+        key: Key<'_>,
+        stored_len: usize,
         generations: (&Generations, Generation),
         request: &HeaderMap,
         may_ride: bool,
     ) -> Boarded {
-        let mut shard = self.shard(key).lock();
-        if let Some(flight) = shard.get(key)
-            && generations.0.is_current(&flight.generation)
+        let mut shard = self.shard(key.bytes).lock();
+        if let Some(flight) = shard.get(key.bytes)
+            && flight.is_current(generations.0, key.url())
             && let Some(boarded) = flight.admit(request, may_ride)
         {
             return boarded;
         }
         let flight = Arc::new(Flight {
-            key: key.into(),
-            url_len,
+            key: key.bytes.into(),
+            url_len: key.url_len,
+            stored_len,
             generation: generations.1,
             state: Mutex::new(State {
                 phase: Phase::Awaiting,
@@ -88,7 +91,7 @@ impl Flights {
                 pump: None,
             }),
         });
-        shard.insert(key.into(), Arc::clone(&flight));
+        shard.insert(key.bytes.into(), Arc::clone(&flight));
         Boarded::Leader(flight)
     }
 
@@ -118,6 +121,7 @@ impl Flights {
 pub(super) struct Flight {
     key: Box<[u8]>,
     url_len: usize,
+    stored_len: usize,
     /// Captured before the fetch was sent.
     pub(super) generation: Generation,
     pub(super) state: Mutex<State>,
@@ -143,7 +147,7 @@ pub(super) enum Phase {
     Ready {
         entry: Arc<Entry>,
         shared: Result<(), Uncacheable>,
-        validated: bool,
+        came: Came,
     },
     /// The answer is its leader's alone.
     Refused(Refusal),
@@ -151,11 +155,27 @@ pub(super) enum Phase {
     Failed,
 }
 
+/// Why a flight ends with an answer that is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// An earlier flight had brought it.
+    Found,
+    /// It was on disk.
+    Recalled,
+    /// The origin said that it holds.
+    Validated,
+    /// The origin failed, with this status if it had one; the answer is stale.
+    Fallback(Option<u16>),
+}
+
 /// An answer that is coming in.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) head: Arc<Head>,
+    /// Fields for the leader alone.
+    pub(super) own: HeaderMap,
     pub(super) vary: Vary,
+    pub(super) tags: Tags,
     pub(super) age: Ageing,
     pub(super) length: Option<u64>,
     pub(super) body: Growing,
@@ -233,13 +253,27 @@ impl State {
 }
 
 impl Flight {
-    /// The key of the URL, without the values of nominated fields.
-    pub(super) fn url(&self) -> &[u8] {
-        &self.key[..self.url_len]
+    /// The key under which the answer is stored: without the values of nominated fields.
+    pub(super) fn stored_key(&self) -> Key<'_> {
+        Key {
+            bytes: &self.key[..self.stored_len],
+            url_len: self.url_len,
+        }
     }
 
     pub(super) fn key_len(&self) -> usize {
         self.key.len()
+    }
+
+    /// Whether nothing of it was purged since it began, as far as is known.
+    fn is_current(&self, generations: &Generations, url: &[u8]) -> bool {
+        let state = self.state.lock();
+        let tags = match &state.phase {
+            Phase::Arriving(arrival) => arrival.tags.hashes(),
+            Phase::Ready { entry, .. } => entry.tags.hashes(),
+            Phase::Awaiting | Phase::Refused(_) | Phase::Failed => &[],
+        };
+        generations.standing(self.generation, url, tags) == Standing::Current
     }
 
     /// Lets a request ride, or tells why not; `None` when this flight has come to its end.
@@ -332,7 +366,8 @@ impl Flight {
         {
             body.segments.pop_front();
         }
-        if body.end - slowest < WINDOW {
+        // Who waits for a later part may be ahead of what has come.
+        if body.end.saturating_sub(slowest) < WINDOW {
             return Poll::Ready(Ok(()));
         }
         state.pump = Some(cx.waker().clone());

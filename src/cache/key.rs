@@ -1,11 +1,42 @@
-//! The bytes under which an answer is found: who answers, and the URL (RFC 9111 section 2).
+//! The bytes under which an answer is found: the URL, who answers, and what else the route tells apart
+//! (RFC 9111 section 2).
 //!
 //! `store` and `flight` use the same bytes. They are built into a buffer that the caller keeps, so
 //! a look-up allocates nothing. A zero byte parts the pieces: none of them can hold one, so two
-//! different URLs never share a key. Nominated `Vary` values follow in a flight's key only.
+//! different URLs never share a key. The URL comes first and is what purges look at: a write invalidates
+//! it whoever answered. Nominated `Vary` values follow in a flight's key only.
 
-/// Writes a key into `scratch`, replacing what it held, and returns where the URL begins in it: what
-/// comes from elsewhere is kept apart, but a write invalidates the URL wherever it came from.
+use http::HeaderMap;
+use memchr::memchr_iter;
+
+use crate::config::model::KeyRule;
+
+use super::{cookies, device, vary};
+
+/// A key, and how much of it is the URL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) url_len: usize,
+}
+
+impl<'a> Key<'a> {
+    /// A key that `build` made some time ago.
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        let end = memchr_iter(0, bytes).nth(2);
+        Self {
+            bytes,
+            url_len: end.unwrap_or(bytes.len()),
+        }
+    }
+
+    /// The URL: scheme, host and target, each but the last with a zero byte behind it.
+    pub(super) fn url(&self) -> &'a [u8] {
+        self.bytes.get(..self.url_len).unwrap_or_default()
+    }
+}
+
+/// Writes a key into `scratch`, replacing what it held, and returns how much of it is the URL.
 ///
 /// `source` names who answers: two upstreams, or two shards, may have different answers for one URL.
 /// `host` is as sent: its case and the scheme's own port do not matter (RFC 9110 section 4.2.3).
@@ -18,9 +49,42 @@ pub(super) fn build(
     path_and_query: &str,
 ) -> usize {
     scratch.clear();
-    scratch.extend_from_slice(source.as_bytes());
+    url(scratch, scheme, host, path_and_query);
+    let url_len = scratch.len();
     scratch.push(0);
-    let url = scratch.len();
+    scratch.extend_from_slice(source.as_bytes());
+    url_len
+}
+
+/// Appends what the route tells requests apart by.
+pub(super) fn extend(scratch: &mut Vec<u8>, rule: &KeyRule, request: &HeaderMap) {
+    for name in &rule.headers {
+        vary::extend_key(name, request, scratch);
+    }
+    for name in &rule.cookies {
+        // A field's name has no blank.
+        scratch.extend_from_slice(b"\0cookie ");
+        scratch.extend_from_slice(name.as_bytes());
+        if let Some(value) = cookies::value(request, name) {
+            scratch.push(b'\n');
+            scratch.extend_from_slice(value);
+        }
+    }
+    if rule.device {
+        scratch.extend_from_slice(b"\0device ");
+        scratch.extend_from_slice(device::class(request).as_bytes());
+    }
+}
+
+/// Appends a URL as keys have it, or its beginning.
+pub(super) fn url(scratch: &mut Vec<u8>, scheme: &str, host: &[u8], path_and_query: &str) {
+    authority(scratch, scheme, host);
+    scratch.push(0);
+    scratch.extend_from_slice(path_and_query.as_bytes());
+}
+
+/// Appends scheme and host as keys have them.
+pub(super) fn authority(scratch: &mut Vec<u8>, scheme: &str, host: &[u8]) {
     scratch.extend_from_slice(scheme.as_bytes());
     scratch.push(0);
     let port: &[u8] = if scheme == "https" { b":443" } else { b":80" };
@@ -28,9 +92,6 @@ pub(super) fn build(
     let host = scratch.len();
     scratch.extend_from_slice(name);
     scratch.get_mut(host..).map(<[u8]>::make_ascii_lowercase);
-    scratch.push(0);
-    scratch.extend_from_slice(path_and_query.as_bytes());
-    url
 }
 
 #[cfg(test)]
@@ -60,7 +121,8 @@ mod tests {
         let url_of_one = build(&mut one, "a", "http", b"shop", "/");
         let url_of_other = build(&mut other, "b-2", "http", b"shop", "/");
         assert_ne!(one, other);
-        assert_eq!(one[url_of_one..], other[url_of_other..]);
+        assert_eq!(one[..url_of_one], other[..url_of_other]);
+        assert_eq!(Key::of(&one).url(), &one[..url_of_one]);
     }
 
     #[test]

@@ -5,31 +5,44 @@
 //!
 //! ```text
 //! look_up -> Hit            a stored answer, whole             entry, store
+//!            Stale          the same, to be fetched anew behind it
 //!            Wait(Waiter)   someone is fetching it already     flight, reader
 //!            Fill(Permit)   fetch it, for all who wait         permit, fill
+//!            Part(Permit)   fetch a range, for this request alone        parts, kept
 //!            Bypass(why)    go to the origin, store nothing    status
 //!            Unsatisfiable  only-if-cached, and it is not
 //! ```
 //!
 //! One `Cache` is shared by all workers. A hit takes no lock, builds its key in the caller's
 //! buffer, and costs one look-up in the store and two loads of a generation. What may be stored
-//! and for how long is decided in `freshness`, by whom it may be used in `vary` and `conditional`.
+//! and for how long is decided in `freshness`, by what an answer says in `targeted` and `control`, by whom it may be used in `vary` and `conditional`, what of
+//! it in `portion`.
 //! Invariants: bytes are bounded by `budget` alone; what was fetched before a purge is never served
 //! to a request that comes after it (`purge`).
 
 mod budget;
 mod conditional;
 mod control;
+mod cookies;
+mod device;
+mod disk;
 mod entry;
 mod fill;
 mod flight;
 mod freshness;
+mod kept;
 mod key;
+mod parts;
 mod permit;
+mod portion;
 mod purge;
 mod reader;
+mod recall;
+mod selector;
 mod status;
 mod store;
+mod tags;
+mod targeted;
 mod vary;
 
 #[cfg(test)]
@@ -38,24 +51,38 @@ mod tests;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use http::{HeaderMap, Method};
+use http::header::{AUTHORIZATION, COOKIE, ETAG};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::config::model::{CacheRule, CacheStore};
+use crate::clock::Clock;
+use crate::config::model::{CacheRule, CacheStore, Ranges};
+use crate::range;
 
 use budget::{Budget, Reservation};
+use control::MaxStale;
 use control::RequestControl;
+use disk::Disk;
 use entry::{Ageing, Entry};
-use flight::{Boarded, Flights, Phase};
+use flight::{Boarded, Came, Flights, Phase};
+use freshness::{Personal, Times};
+use key::Key;
 use permit::Flying;
-use purge::Generations;
+use purge::{Generations, Standing};
+use reader::Role;
 use store::{Slot, Store};
 
-pub use entry::{Hit, HitBody, Lines};
+pub use disk::DiskStats;
+pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
+pub use parts::{NotKept, PartFiller, PartPermit, Partial};
 pub use permit::{Permit, Revalidated, Started};
+pub use portion::Parts;
+pub use purge::{Strength, TooManyPrefixes};
 pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
+pub use recall::Recalled;
+pub use selector::{Selection, Selector, Swept};
 pub use status::{Bypass, Forward, Refusal, Uncacheable};
 
 /// The cache of one process.
@@ -66,7 +93,9 @@ pub struct Cache {
     generations: Generations,
     budget: Arc<Budget>,
     hasher: RandomState,
+    clock: Clock,
     max_object: u64,
+    disk: Option<Disk>,
 }
 
 /// A request as the cache sees it.
@@ -84,6 +113,8 @@ pub struct Request<'a> {
     pub path_and_query: &'a str,
     /// The client's fields.
     pub headers: &'a HeaderMap,
+    /// The cookie that Headgate itself sets for this route; it says nothing of the user.
+    pub sticky_cookie: Option<&'a str>,
 }
 
 /// What to do with a request.
@@ -91,10 +122,15 @@ pub struct Request<'a> {
 pub enum Lookup {
     /// Answer it from the store.
     Hit(Hit),
+    /// Answer it from the store, and fetch anew for those who come later; without a permit somebody
+    /// does already (RFC 5861 section 3).
+    Stale(Hit, Option<Permit>),
     /// Wait for another request's fetch.
     Wait(Waiter),
     /// Fetch, for this request and all that wait.
     Fill(Permit),
+    /// Fetch a range, for this request alone, and keep it.
+    Part(PartPermit),
     /// Fetch, for this request alone.
     Bypass(Bypass),
     /// `only-if-cached`, and nothing stored will do: `504` (RFC 9111 section 5.2.1.7).
@@ -115,63 +151,115 @@ pub struct Stats {
 }
 
 impl Cache {
-    /// An empty cache within the bounds of the config.
-    pub fn new(config: &CacheStore) -> Arc<Self> {
-        let CacheStore { memory, max_object } = config;
+    /// An empty cache within the bounds of the config, behind it what lies on disk if there is one.
+    pub fn new(config: &CacheStore, clock: Clock) -> Arc<Self> {
+        let CacheStore {
+            memory,
+            max_object,
+            disk,
+        } = config;
         let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
         let hasher = RandomState::new();
+        let budget = Budget::new(limit);
+        let opened = disk.as_ref().map(|disk| {
+            // An eighth is for what is known of the disk, a sixteenth may wait to be written.
+            Disk::open(disk, budget.reserve(limit / 8), limit / 16, &clock)
+        });
+        let ranked = limit - budget.used();
+        let (disk, last) = opened.unzip();
         Arc::new(Self {
-            store: Store::new(limit, hasher.clone()),
+            store: Store::new(ranked, hasher.clone()),
             flights: Flights::new(hasher.clone()),
-            generations: Generations::new(),
-            budget: Budget::new(limit),
+            generations: Generations::after(last.unwrap_or(0)),
+            budget,
             hasher,
+            clock,
             max_object: max_object.0,
+            disk,
         })
     }
 
-    /// Finds out what to do with a request on a caching route. `scratch` is the caller's, to be
-    /// used again; what it holds does not matter.
+    /// What ages are measured by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Finds out what to do with a request on a caching route, at an instant of `clock`. `scratch` is
+    /// the caller's, to be used again; what it holds does not matter.
     pub fn look_up(
         self: &Arc<Self>,
-        rule: &CacheRule,
+        rule: &Arc<CacheRule>,
         request: &Request<'_>,
         now: Instant,
         scratch: &mut Vec<u8>,
     ) -> Lookup {
-        let asked = match Asked::read(request, now) {
+        let asked = match Asked::read(rule, request, now) {
             Ok(asked) => asked,
+            Err(bypass) if bypass != Bypass::Method && forbids_asking(rule, request) => {
+                return Lookup::Unsatisfiable;
+            }
             Err(bypass) => return Lookup::Bypass(bypass),
         };
-        let url = key::build(
+        let url_len = key::build(
             scratch,
             request.source,
             request.scheme,
             request.host,
             request.path_and_query,
         );
+        key::extend(scratch, &rule.key, request.headers);
         let slot = self.store.find(scratch);
+        let url = scratch.get(..url_len).unwrap_or_default();
         let mut found = Found {
             slot: slot.as_deref(),
-            url,
+            url_len,
             stale: None,
             forward: Forward::UriMiss,
         };
+        let mut serves_stale = false;
         if let Some(slot) = &slot {
-            if let Some(entry) = slot.select(request.headers, &self.generations) {
-                let is_fresh = entry.is_fresh(now);
-                if is_fresh && asked.accepts(&entry.age) {
+            if let Some((entry, standing)) = slot.select(request.headers, &self.generations, url) {
+                if asked.is_personal() && !entry.age.is_for_all() {
+                    // Whether it would do for this user is for the origin to say.
+                    return match asked.control.only_if_cached {
+                        true => Lookup::Unsatisfiable,
+                        false => Lookup::Bypass(Bypass::Authorization),
+                    };
+                }
+                let is_fresh = standing == Standing::Current && entry.is_fresh(now);
+                if asked.is_answered_by(&entry.age, is_fresh) {
                     return Lookup::Hit(asked.hit(Arc::clone(entry), request));
                 }
+                serves_stale = !asked.control.demands()
+                    && !is_fresh
+                    && entry.age.may_serve_while_revalidating(now);
                 found.forward = if is_fresh {
                     Forward::Request
                 } else {
                     Forward::Stale
                 };
-                found.stale = Some(entry).filter(|entry| entry.has_validator());
-            } else if slot.varies_by(&self.generations).is_some() {
+                found.stale = Some(entry);
+            } else if slot.varies_by(&self.generations, url).is_some() {
                 found.forward = Forward::VaryMiss;
             }
+        }
+        if let Some(entry) = found.stale.filter(|_| serves_stale) {
+            let hit = asked.hit(Arc::clone(entry), request);
+            // A fetch asks for the whole answer, which `HEAD` does not; the next `GET` will.
+            let asks = *request.method == Method::GET && !asked.control.only_if_cached;
+            let fetch = asks.then(|| self.miss(rule, request, &asked, &found, scratch));
+            return match fetch {
+                Some(Lookup::Fill(permit)) => Lookup::Stale(hit, Some(permit)),
+                _ => Lookup::Stale(hit, None),
+            };
+        }
+        let is_whole_wanted = !asked.is_ranged
+            || rule.ranges == Ranges::Fetch
+            // What is stored whole is validated whole.
+            || found.stale.is_some_and(|entry| entry.has_validator());
+        if !is_whole_wanted {
+            let url_len = found.url_len;
+            return self.partly(rule, request, &asked, url_len, scratch);
         }
         if asked.control.only_if_cached {
             return Lookup::Unsatisfiable;
@@ -179,13 +267,74 @@ impl Cache {
         if *request.method == Method::HEAD {
             return Lookup::Bypass(Bypass::Method);
         }
-        if slot
-            .as_ref()
-            .is_some_and(|slot| slot.is_marked(now, &self.generations))
-        {
+        if slot.as_ref().is_some_and(|slot| {
+            slot.is_marked(asked.personal.is_some(), now, &self.generations, url)
+        }) {
             return Lookup::Bypass(Bypass::Uncacheable);
         }
         self.miss(rule, request, &asked, &found, scratch)
+    }
+
+    /// What an answer to `HEAD` says of the stored answer to `GET` (RFC 9111 section 4.3.5): its head
+    /// is updated, or it counts as stale. `requested` is when it was asked for, by `clock`.
+    pub fn observe_head(
+        &self,
+        rule: &CacheRule,
+        request: &Request<'_>,
+        requested: Instant,
+        (status, answer): (StatusCode, &HeaderMap),
+        scratch: &mut Vec<u8>,
+    ) {
+        if status != StatusCode::OK {
+            return;
+        }
+        let url_len = key::build(
+            scratch,
+            request.source,
+            request.scheme,
+            request.host,
+            request.path_and_query,
+        );
+        key::extend(scratch, &rule.key, request.headers);
+        let key = Key {
+            bytes: scratch,
+            url_len,
+        };
+        let Some(slot) = self.store.find(key.bytes) else {
+            return;
+        };
+        let found = slot.select(request.headers, &self.generations, key.url());
+        let Some((stored, _)) = found.filter(|(entry, _)| entry.head.status == StatusCode::OK)
+        else {
+            return;
+        };
+        let times = Times {
+            requested,
+            received: self.clock.now(),
+            wall: self.clock.wall(),
+        };
+        let merged = conditional::merged(&stored.head.said(), answer);
+        let whose = personal(rule, request);
+        let judged = freshness::judge(stored.head.status, &merged, rule, whose, &times);
+        if let Err(Uncacheable::Authorization | Uncacheable::Cookie) = judged {
+            // It says nothing of what others are told.
+            return;
+        }
+        let is_described = conditional::describes(answer, &stored.head.headers);
+        let Some(kept) = judged.ok().filter(|_| is_described) else {
+            self.purge_url(key.url(), Strength::Soft);
+            return;
+        };
+        let under = permit::Under {
+            vary: stored.vary.clone(),
+            tags: stored.tags.clone(),
+            generation: stored.generation,
+        };
+        let entry = self.under_a_new_head(stored, &merged, &kept, under, &times);
+        let room = self.reserve(Slot::OVERHEAD + key.bytes.len());
+        if let (Some(entry), Some(room)) = (entry, room) {
+            self.keep(&key, &Arc::new(entry), room);
+        }
     }
 
     /// Makes everything stored or in flight for a URL unusable: after an unsafe method's non-error
@@ -200,16 +349,17 @@ impl Cache {
         path_and_query: &str,
         scratch: &mut Vec<u8>,
     ) {
-        let url = key::build(scratch, source, scheme, host, path_and_query);
-        self.generations
-            .bump_url(self.hasher.hash_one(scratch.get(url..)));
+        let url_len = key::build(scratch, source, scheme, host, path_and_query);
+        let url = scratch.get(..url_len).unwrap_or_default();
+        self.purge_url(url, Strength::Hard);
         // The bump is what counts; this only gives the memory back sooner.
         self.store.remove(scratch);
     }
 
     /// Makes everything stored or in flight unusable.
     pub fn invalidate_all(&self) {
-        self.generations.bump_all();
+        let number = self.generations.purge_all(Strength::Hard);
+        self.purged(disk::Purged::All, number, Strength::Hard);
     }
 
     /// Figures for metrics. Does the store's outstanding maintenance first, so it is not for a worker.
@@ -226,28 +376,37 @@ impl Cache {
     /// Boards the flight for a request that nothing stored answers, or starts it.
     fn miss(
         self: &Arc<Self>,
-        rule: &CacheRule,
+        rule: &Arc<CacheRule>,
         request: &Request<'_>,
         asked: &Asked,
         found: &Found<'_>,
         scratch: &mut Vec<u8>,
     ) -> Lookup {
-        let url_len = scratch.len();
-        let hash = self.hasher.hash_one(scratch.get(found.url..));
+        let stored_len = scratch.len();
+        let url = scratch.get(..found.url_len).unwrap_or_default();
+        let hash = self.hasher.hash_one(Some(url));
         let generation = self.generations.capture(hash);
         if let Some(vary) = found
             .slot
-            .and_then(|slot| slot.varies_by(&self.generations))
+            .and_then(|slot| slot.varies_by(&self.generations, url))
         {
             vary.extend_key(request.headers, scratch);
+        }
+        if asked.is_personal() {
+            // Those who need not know what a user is told do not wait for it.
+            scratch.extend_from_slice(b"\0user");
         }
         let may_ride = found.stale.is_none_or(|entry| entry.age.is_reusable());
         // Twice: a flight may tell by what its answer varies, and then its variant has a key.
         for _ in 0..2 {
             let generations = (&self.generations, generation);
+            let key = Key {
+                bytes: scratch,
+                url_len: found.url_len,
+            };
             match self
                 .flights
-                .board(scratch, url_len, generations, request.headers, may_ride)
+                .board(key, stored_len, generations, request.headers, may_ride)
             {
                 Boarded::Leader(flight) => {
                     let flying = Flying::new(Arc::clone(self), flight);
@@ -255,11 +414,19 @@ impl Cache {
                 }
                 Boarded::Rider(ticket) => {
                     let headers = Arc::new(request.headers.clone());
-                    return Lookup::Wait(Waiter::new(ticket, headers, found.forward, false));
+                    let role = Role {
+                        leads: false,
+                        is_personal: asked.is_personal(),
+                        is_anonymous: asked.personal.is_none(),
+                        takes_stale: !asked.control.demands(),
+                        came: generation,
+                    };
+                    let cache = Arc::clone(self);
+                    return Lookup::Wait(Waiter::new(ticket, headers, found.forward, role, cache));
                 }
                 Boarded::Occupied => return Lookup::Bypass(Bypass::Revalidating),
                 Boarded::Varies(vary) => {
-                    scratch.truncate(url_len);
+                    scratch.truncate(stored_len);
                     vary.extend_key(request.headers, scratch);
                 }
             }
@@ -270,24 +437,27 @@ impl Cache {
     fn lead(
         self: &Arc<Self>,
         flying: Flying,
-        rule: &CacheRule,
+        rule: &Arc<CacheRule>,
         request: &Request<'_>,
         asked: &Asked,
         found: &Found<'_>,
     ) -> Lookup {
         // Between this request's look-up and its boarding an earlier flight may have landed. A
         // flight is stored before it leaves the table, so looking once more leaves no gap.
-        if let Some(slot) = self.store.find(flying.flight.url())
-            && let Some(entry) = slot.select(request.headers, &self.generations)
+        let key = flying.flight.stored_key();
+        if let Some(slot) = self.store.find(key.bytes)
+            && let Some((entry, Standing::Current)) =
+                slot.select(request.headers, &self.generations, key.url())
             && entry.is_fresh(asked.now)
-            && asked.accepts(&entry.age)
+            && asked.is_answered_by(&entry.age, true)
+            && (!asked.is_personal() || entry.age.is_for_all())
         {
             let entry = Arc::clone(entry);
             let shared = Ok(());
             flying.land(Phase::Ready {
                 entry: Arc::clone(&entry),
                 shared,
-                validated: false,
+                came: Came::Found,
             });
             return Lookup::Hit(asked.hit(entry, request));
         }
@@ -295,14 +465,16 @@ impl Cache {
         let Some(reservation) = self.reserve(room) else {
             return Lookup::Bypass(Bypass::Memory);
         };
-        let CacheRule { default_ttl } = rule;
+        let candidates = found.candidates(&self.generations, flying.flight.stored_key().url());
+        let fallback = found.stale.filter(|_| !asked.control.demands());
         Lookup::Fill(Permit {
             flying,
             request: Arc::new(request.headers.clone()),
-            stale: found.stale.cloned(),
+            candidates,
             forward: found.forward,
-            requested: asked.now,
-            default_ttl: *default_ttl,
+            rule: Arc::clone(rule),
+            asked: asked.clone(),
+            fallback: fallback.map(|entry| (Arc::clone(entry), asked.control.stale_if_error)),
             reservation,
         })
     }
@@ -323,38 +495,78 @@ impl Cache {
 
 /// What the store knows of a request that it cannot answer.
 struct Found<'a> {
-    /// Where the URL begins in the key.
-    url: usize,
+    /// How much of the key is the URL.
+    url_len: usize,
     slot: Option<&'a Slot>,
-    /// To be validated.
+    /// To be validated, or to be served should the origin fail.
     stale: Option<&'a Arc<Entry>>,
     forward: Forward,
 }
 
+impl Found<'_> {
+    /// Stored answers that the origin can be asked about: the one that fits, and all that have a tag, since
+    /// the one that fits now may be another's (RFC 9111 section 4.3.1).
+    fn candidates(&self, generations: &Generations, url: &[u8]) -> Vec<Arc<Entry>> {
+        let fits = self.stale.filter(|entry| entry.has_validator());
+        let key = self.slot.map(|slot| slot.variants()).unwrap_or_default();
+        let others = key.iter().filter(|other| {
+            other.head.headers.contains_key(ETAG)
+                && self.stale.is_none_or(|fits| !Arc::ptr_eq(fits, other))
+                && other.is_left(generations, url)
+        });
+        fits.into_iter().chain(others).map(Arc::clone).collect()
+    }
+}
+
+/// Whether a request must not reach the origin (RFC 9111 section 5.2.1.7).
+fn forbids_asking(rule: &CacheRule, request: &Request<'_>) -> bool {
+    rule.obeys_requests && RequestControl::read(request.headers).only_if_cached
+}
+
+/// Whose the answer to a request may be.
+fn personal(rule: &CacheRule, request: &Request<'_>) -> Option<Personal> {
+    if request.headers.contains_key(AUTHORIZATION) {
+        return Some(Personal::Authorization);
+    }
+    let mut cookies = request.headers.get_all(COOKIE).iter();
+    let names = cookies.any(|line| cookies::name_a_user(rule, request.sticky_cookie, line));
+    names.then_some(Personal::Cookie)
+}
+
 /// What a request asks of a cache.
+#[derive(Debug, Clone)]
 struct Asked {
     now: Instant,
     control: RequestControl,
     is_conditional: bool,
+    /// It asks for parts.
+    is_ranged: bool,
+    personal: Option<Personal>,
 }
 
 impl Asked {
     /// One pass over the fields, since every hit pays for it.
-    fn read(request: &Request<'_>, now: Instant) -> Result<Self, Bypass> {
+    fn read(rule: &CacheRule, request: &Request<'_>, now: Instant) -> Result<Self, Bypass> {
         if !matches!(*request.method, Method::GET | Method::HEAD) {
             return Err(Bypass::Method);
         }
         let mut has_control = false;
         let mut is_conditional = false;
+        let mut is_ranged = false;
+        let mut personal = None;
         for (name, value) in request.headers {
             match name.as_str() {
-                "range" => return Err(Bypass::Range),
-                "authorization" => return Err(Bypass::Authorization),
+                "range" => is_ranged = *request.method == Method::GET,
+                "authorization" => personal = Some(Personal::Authorization),
+                "cookie" if personal.is_none() => {
+                    let ours = request.sticky_cookie;
+                    personal = cookies::name_a_user(rule, ours, value).then_some(Personal::Cookie);
+                }
                 "if-match" | "if-unmodified-since" => return Err(Bypass::Precondition),
                 "upgrade" => return Err(Bypass::Upgrade),
                 "transfer-encoding" => return Err(Bypass::RequestBody),
                 "content-length" if value.as_bytes() != b"0" => return Err(Bypass::RequestBody),
-                "cache-control" | "pragma" => has_control = true,
+                "cache-control" | "pragma" => has_control = rule.obeys_requests,
                 "if-none-match" | "if-modified-since" => is_conditional = true,
                 _ => {}
             }
@@ -371,25 +583,46 @@ impl Asked {
             now,
             control,
             is_conditional,
+            is_ranged: is_ranged && range::is_asked(request.headers),
+            personal,
         })
     }
 
-    /// Whether a fresh answer of this age is good enough (RFC 9111 section 5.2.1).
-    fn accepts(&self, age: &Ageing) -> bool {
+    /// Whether the request may be one user's, so that it is answered only with what is for all.
+    /// Cookies do not make it so: of an answer that does not vary by them, the origin says that they do
+    /// not matter.
+    fn is_personal(&self) -> bool {
+        self.personal == Some(Personal::Authorization)
+    }
+
+    /// Whether an answer of this age is good enough (RFC 9111 section 5.2.1).
+    fn is_answered_by(&self, age: &Ageing, is_fresh: bool) -> bool {
         let RequestControl {
             no_store: _,
             no_cache,
             only_if_cached: _,
             max_age,
             min_fresh,
+            max_stale,
+            stale_if_error: _,
         } = self.control;
+        let is_usable = is_fresh
+            || max_stale.is_some_and(|tolerance: MaxStale| age.is_tolerated(self.now, tolerance));
+        // A reload says `max-age=0`, which an answer that does not change need not heed (RFC 8246).
+        let is_reload = max_age.is_some_and(|most| most.is_zero());
+        let is_young = match max_age {
+            Some(_) if is_reload => is_fresh && age.is_immutable(),
+            Some(most) => age.current(self.now) <= most,
+            None => true,
+        };
         !no_cache
-            && max_age.is_none_or(|most| !most.is_zero() && age.current(self.now) <= most)
-            && min_fresh.is_none_or(|least| age.left(self.now) >= least)
+            && is_usable
+            && is_young
+            && min_fresh.is_none_or(|least| is_fresh && age.left(self.now) >= least)
     }
 
     fn hit(&self, entry: Arc<Entry>, request: &Request<'_>) -> Hit {
-        let conditions = self.is_conditional.then_some(request.headers);
+        let conditions = (self.is_conditional || self.is_ranged).then_some(request.headers);
         Hit::new(entry, request.method, conditions)
     }
 }

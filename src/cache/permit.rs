@@ -8,22 +8,29 @@
 //! finds neither.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::header::{DATE, HeaderValue};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
-use super::Cache;
+use crate::config::model::CacheRule;
+use crate::range;
+
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
-use super::entry::{Ageing, Entry, Head};
+use super::device::{self, X_DEVICE_CLASS};
+use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
-use super::flight::{Arrival, Ended, Flight, Growing, Phase};
-use super::freshness::{Freshness, Times, judge};
-use super::reader::Waiter;
+use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
+use super::freshness::{Storable, Times, date_of, judge};
+use super::purge::Generation;
+use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
-use super::store::Slot;
+use super::store::{Slot, Whose};
+use super::tags::Tags;
 use super::vary::Vary;
+use super::{Asked, Cache};
 
 /// A flight that fails when this is dropped before it landed.
 #[derive(Debug)]
@@ -60,9 +67,17 @@ impl Flying {
     fn refuse(self, refusal: Refusal, mark: Option<(Instant, Reservation)>) {
         if let Some((now, reservation)) = mark {
             let generation = self.flight.generation;
-            self.cache
-                .store
-                .mark(self.flight.url(), generation, now, reservation);
+            let whose = match refusal.reason {
+                Uncacheable::Authorization | Uncacheable::Cookie => Whose::Users,
+                _ => Whose::Anyone,
+            };
+            self.cache.store.mark(
+                self.flight.stored_key().bytes,
+                whose,
+                generation,
+                now,
+                reservation,
+            );
         }
         self.land(Phase::Refused(refusal));
     }
@@ -82,10 +97,13 @@ impl Drop for Flying {
 pub struct Permit {
     pub(super) flying: Flying,
     pub(super) request: Arc<HeaderMap>,
-    pub(super) stale: Option<Arc<Entry>>,
+    /// Stored answers that the origin is asked about; first the one that fits the request, if any does.
+    pub(super) candidates: Vec<Arc<Entry>>,
     pub(super) forward: Forward,
-    pub(super) requested: Instant,
-    pub(super) default_ttl: Option<Duration>,
+    pub(super) rule: Arc<CacheRule>,
+    pub(super) asked: Asked,
+    /// A stale answer, should the origin fail; and for how long its client takes one by itself.
+    pub(super) fallback: Option<(Arc<Entry>, Option<Duration>)>,
     /// For the slot, whose part is split off, and for the flight itself.
     pub(super) reservation: Reservation,
 }
@@ -101,10 +119,16 @@ pub enum Started {
     Filling(Filler),
     /// Give it to the client that caused the fetch and to nobody else.
     Uncacheable(Refusal),
+    /// Drop it: everyone has the stale answer instead.
+    FellBack,
 }
 
 /// What became of the origin's `304`.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once per fetch; a box would cost more"
+)]
 pub enum Revalidated {
     /// The stored answer holds; everyone is served from it, the leader through its `Waiter`.
     Confirmed,
@@ -120,10 +144,16 @@ impl Permit {
     /// Makes the client's head into the one to send: its own conditions and `Range` go, ours about
     /// the stale answer come, if there is one.
     pub fn prepare(&self, headers: &mut HeaderMap) {
-        conditional::prepare(
-            headers,
-            self.stale.as_ref().map(|entry| &entry.head.headers),
-        );
+        conditional::prepare(headers, heads(&self.candidates));
+        if self.rule.key.device {
+            let class = HeaderValue::from_static(device::class(&self.request));
+            headers.insert(X_DEVICE_CLASS, class);
+        }
+    }
+
+    /// Whether the client asked for a part, which a fetch does not.
+    pub fn is_ranged(&self) -> bool {
+        range::is_asked(&self.request)
     }
 
     /// Why the request goes to the origin.
@@ -135,7 +165,44 @@ impl Permit {
     /// before `start`.
     pub fn waiter(&self) -> Waiter {
         let ticket = self.flying.flight.ticket();
-        Waiter::new(ticket, Arc::clone(&self.request), self.forward, true)
+        let role = Role {
+            leads: true,
+            is_personal: self.asked.personal.is_some(),
+            is_anonymous: false,
+            takes_stale: true,
+            came: self.flying.flight.generation,
+        };
+        let cache = Arc::clone(&self.flying.cache);
+        Waiter::new(ticket, Arc::clone(&self.request), self.forward, role, cache)
+    }
+
+    /// The origin failed: everyone who takes it gets the stale answer, where one may be served.
+    ///
+    /// # Errors
+    /// The permit, when there is none; dropping it fails the flight.
+    #[expect(
+        clippy::result_large_err,
+        reason = "moved once per failed fetch; a box would cost as much"
+    )]
+    pub fn fall_back(mut self, failure: Failure, status: Option<StatusCode>) -> Result<(), Self> {
+        let now = self.flying.cache.clock.now();
+        match self.fallback.take() {
+            Some((entry, asked))
+                if entry.age.may_serve_on(failure, now, asked)
+                    && entry.is_left(
+                        &self.flying.cache.generations,
+                        self.flying.flight.stored_key().url(),
+                    ) =>
+            {
+                self.flying.land(Phase::Ready {
+                    entry,
+                    shared: Ok(()),
+                    came: Came::Fallback(status.map(|status| status.as_u16())),
+                });
+                Ok(())
+            }
+            _ => Err(self),
+        }
     }
 
     /// The origin's answer has begun. `content_length` is the body's, when it is known.
@@ -144,14 +211,15 @@ impl Permit {
         status: StatusCode,
         headers: &HeaderMap,
         content_length: Option<u64>,
-        now: Instant,
-        wall_now: SystemTime,
     ) -> Started {
-        let times = Times {
-            requested: self.requested,
-            received: now,
-            wall: wall_now,
-        };
+        // What RFC 5861 section 4 calls an error.
+        if matches!(status.as_u16(), 500 | 502..=504) {
+            self = match self.fall_back(Failure::Failed, Some(status)) {
+                Ok(()) => return Started::FellBack,
+                Err(permit) => permit,
+            };
+        }
+        let times = self.times();
         let plan = match self.plan(status, headers, content_length, &times) {
             Ok(plan) => plan,
             Err(reason) => {
@@ -163,7 +231,7 @@ impl Permit {
                 // none of them says anything about the next answer.
                 let is_lasting = !matches!(reason, Uncacheable::Memory | Uncacheable::Status)
                     && !status.is_server_error();
-                let mark = is_lasting.then(|| (now, self.slot_reservation()));
+                let mark = is_lasting.then(|| (times.received, self.slot_reservation()));
                 self.flying.refuse(refusal, mark);
                 return Started::Uncacheable(refusal);
             }
@@ -171,7 +239,9 @@ impl Permit {
         let slot = self.slot_reservation();
         self.flying.flight.enter(Phase::Arriving(Box::new(Arrival {
             head: Arc::clone(&plan.head),
+            own: plan.own_fields.clone(),
             vary: plan.vary.clone(),
+            tags: plan.tags.clone(),
             age: plan.age,
             length: content_length,
             body: Growing::default(),
@@ -186,32 +256,20 @@ impl Permit {
     }
 
     /// The origin says that the stale answer holds (RFC 9111 section 4.3.4): freshens it.
-    pub fn complete_not_modified(
-        mut self,
-        headers: &HeaderMap,
-        now: Instant,
-        wall_now: SystemTime,
-    ) -> Revalidated {
-        let Some(stored) = self.stale.take() else {
+    pub fn complete_not_modified(mut self, headers: &HeaderMap) -> Revalidated {
+        let candidates = std::mem::take(&mut self.candidates);
+        let confirmed = conditional::confirmed(headers, heads(&candidates));
+        let Some(stored) = confirmed.and_then(|index| candidates.into_iter().nth(index)) else {
             return Revalidated::Mismatch(self);
         };
-        if !conditional::confirms(headers, &stored.head.headers) {
-            return Revalidated::Mismatch(self);
-        }
-        let times = Times {
-            requested: self.requested,
-            received: now,
-            wall: wall_now,
-        };
-        let merged = conditional::merged(&stored.head.headers, headers);
+        let times = self.times();
+        let merged = conditional::merged(&stored.head.said(), headers);
         let (entry, shared) = match self.freshened(&stored, &merged, &times) {
             Some((entry, Ok(()))) => {
                 let entry = Arc::new(entry);
                 let slot = self.slot_reservation();
-                let Cache {
-                    store, generations, ..
-                } = &*self.flying.cache;
-                store.put(self.flying.flight.url(), &entry, slot, generations);
+                let key = self.flying.flight.stored_key();
+                self.flying.cache.keep(&key, &entry, slot);
                 let shared = if entry.age.is_reusable() {
                     Ok(())
                 } else {
@@ -221,7 +279,8 @@ impl Permit {
             }
             // It was storable and is not any more.
             Some((entry, Err(reason))) => {
-                self.flying.cache.store.remove(self.flying.flight.url());
+                let key = self.flying.flight.stored_key();
+                self.flying.cache.drop_stored(key.bytes, &stored.vary);
                 (Arc::new(entry), Err(reason))
             }
             None => (stored, Err(Uncacheable::Memory)),
@@ -229,7 +288,7 @@ impl Permit {
         self.flying.land(Phase::Ready {
             entry,
             shared,
-            validated: true,
+            came: Came::Validated,
         });
         Revalidated::Confirmed
     }
@@ -243,31 +302,28 @@ impl Permit {
     ) -> Option<(Entry, Result<(), Uncacheable>)> {
         let status = stored.head.status;
         let vary = Vary::of(merged, &self.request);
-        let judged = judge(status, merged, self.default_ttl, times).and_then(|freshness| {
-            vary.map(|v| (freshness, v))
-                .map_err(|_any| Uncacheable::Vary)
-        });
-        let (freshness, vary, shared) = match judged {
-            Ok((freshness, vary)) => (freshness, vary, Ok(())),
-            Err(reason) => (Freshness::NONE, Vary::default(), Err(reason)),
+        let judged = judge(status, merged, &self.rule, self.asked.personal, times)
+            .and_then(|kept| vary.map(|v| (kept, v)).map_err(|_any| Uncacheable::Vary));
+        let (kept, vary, shared) = match judged {
+            Ok((kept, vary)) => (kept, vary, Ok(())),
+            Err(reason) => (Storable::NONE, Vary::default(), Err(reason)),
         };
-        let head_charge = Head::charge(merged);
-        let mut room = self
-            .flying
-            .cache
-            .reserve(head_charge + vary.charge() + Entry::OVERHEAD)?;
-        let charge = room.bytes() + stored.body.charge();
-        let head = Head::copy(status, merged, times.wall, room.split(head_charge));
-        let entry = Entry {
-            head,
-            body: stored.body.clone(),
-            age: Ageing::new(times.received, freshness),
+        let Storable { freshness, hidden } = kept;
+        // Too many of them to be purged by: the old ones count on.
+        let tags = self.tags(merged).unwrap_or_else(|_| stored.tags.clone());
+        let generation = self.flying.flight.generation;
+        let under = Under {
             vary,
-            generation: self.flying.flight.generation,
-            charge,
-            lines: OnceLock::new(),
-            _reservation: room,
+            tags,
+            generation,
         };
+        let entry = self.flying.cache.under_a_new_head(
+            stored,
+            merged,
+            &Storable { freshness, hidden },
+            under,
+            times,
+        )?;
         Some((entry, shared))
     }
 
@@ -279,24 +335,30 @@ impl Permit {
         times: &Times,
     ) -> Result<Plan, Uncacheable> {
         let cache = &self.flying.cache;
-        let freshness = judge(status, headers, self.default_ttl, times)?;
+        let Storable { freshness, hidden } =
+            judge(status, headers, &self.rule, self.asked.personal, times)?;
         let vary = Vary::of(headers, &self.request).map_err(|_any| Uncacheable::Vary)?;
         if content_length.is_some_and(|length| length > cache.max_object) {
             return Err(Uncacheable::TooLarge);
         }
+        let tags = self.tags(headers)?;
         let body = usize::try_from(content_length.unwrap_or(0)).unwrap_or(usize::MAX);
         let prepaid = body.saturating_add(if body > 0 { 4 * ALLOCATION_OVERHEAD } else { 0 });
         let head_charge = Head::charge(headers);
-        let own = head_charge + vary.charge() + Entry::OVERHEAD;
+        let own = head_charge + vary.charge() + tags.charge() + Entry::OVERHEAD;
         let mut room = cache
             .reserve(prepaid.saturating_add(own))
             .ok_or(Uncacheable::Memory)?;
         let mut own = room.split(own);
-        let head = Head::copy(status, headers, times.wall, own.split(head_charge));
+        let head = Head::copy(status, headers, &hidden, times.wall, own.split(head_charge));
+        let own_fields = of(headers, &hidden);
         let age = Ageing::new(times.received, freshness);
         Ok(Plan {
+            dated: date_of(headers, DATE).unwrap_or(times.wall),
             head: Arc::new(head),
+            own_fields,
             vary,
+            tags,
             age,
             head_charge,
             own,
@@ -304,8 +366,83 @@ impl Permit {
         })
     }
 
+    fn tags(&self, headers: &HeaderMap) -> Result<Tags, Uncacheable> {
+        let url = self.flying.flight.stored_key().url();
+        Tags::of(headers, url, &self.flying.cache.hasher).ok_or(Uncacheable::Tags)
+    }
+
+    /// When this fetch happened, as of now.
+    fn times(&self) -> Times {
+        let clock = &self.flying.cache.clock;
+        Times {
+            requested: self.asked.now,
+            received: clock.now(),
+            wall: clock.wall(),
+        }
+    }
+
     fn slot_reservation(&mut self) -> Reservation {
         self.reservation
-            .split(Slot::OVERHEAD + self.flying.flight.url().len())
+            .split(Slot::OVERHEAD + self.flying.flight.stored_key().bytes.len())
     }
+}
+
+/// What an entry is found and purged by.
+#[derive(Debug)]
+pub(super) struct Under {
+    pub(super) vary: Vary,
+    pub(super) tags: Tags,
+    pub(super) generation: Generation,
+}
+
+impl Cache {
+    /// A stored answer under a new head; nothing when there is no room for one.
+    pub(super) fn under_a_new_head(
+        &self,
+        stored: &Entry,
+        merged: &HeaderMap,
+        kept: &Storable,
+        under: Under,
+        times: &Times,
+    ) -> Option<Entry> {
+        let Under {
+            vary,
+            tags,
+            generation,
+        } = under;
+        let head_charge = Head::charge(merged);
+        let mut room =
+            self.reserve(head_charge + vary.charge() + tags.charge() + Entry::OVERHEAD)?;
+        let charge = room.bytes() + stored.body.charge();
+        let (status, head_room) = (stored.head.status, room.split(head_charge));
+        Some(Entry {
+            head: Head::copy(status, merged, &kept.hidden, times.wall, head_room),
+            body: stored.body.clone(),
+            parts: None,
+            age: Ageing::new(times.received, kept.freshness),
+            dated: date_of(merged, DATE).unwrap_or(times.wall),
+            vary,
+            generation,
+            tags,
+            charge,
+            lines: OnceLock::new(),
+            _reservation: room,
+        })
+    }
+}
+
+fn heads(entries: &[Arc<Entry>]) -> impl Iterator<Item = &HeaderMap> + Clone {
+    entries.iter().map(|entry| &entry.head.headers)
+}
+
+/// The fields of an answer that are for its leader alone.
+fn of(headers: &HeaderMap, hidden: &[HeaderName]) -> HeaderMap {
+    let mut own = HeaderMap::new();
+    for name in hidden {
+        for value in headers.get_all(name) {
+            own.append(name.clone(), value.clone());
+        }
+    }
+    strip(&mut own);
+    own
 }

@@ -15,9 +15,16 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::entry::{Ageing, Head, HitBody};
-use super::flight::{Ended, Phase, Ticket};
-use super::status::{Forward, Refusal, Verdict};
+use crate::range::Pieces;
+
+use super::Cache;
+use super::entry::{Ageing, Entry, HitBody};
+use super::flight::{Arrival, Came, Ended, Phase, Ticket};
+use super::portion::{self, Parts, Portion, cut};
+use super::purge::{Generation, Standing};
+use super::status::{Forward, Refusal, Uncacheable, Verdict};
+use super::tags::Tags;
+use super::vary::Vary;
 
 /// Waits for the answer of a fetch under way; a future.
 #[derive(Debug)]
@@ -25,7 +32,27 @@ pub struct Waiter {
     ticket: Option<Ticket>,
     request: Arc<HeaderMap>,
     forward: Forward,
-    leads: bool,
+    role: Role,
+    cache: Arc<Cache>,
+}
+
+/// In what way a request waits.
+#[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own"
+)]
+pub(super) struct Role {
+    /// It caused the fetch.
+    pub(super) leads: bool,
+    /// It may be one user's: only an answer for all will do, see `Personal`.
+    pub(super) is_personal: bool,
+    /// It names no user at all: what users are refused may be for it.
+    pub(super) is_anonymous: bool,
+    /// It takes a stale answer when the origin fails.
+    pub(super) takes_stale: bool,
+    /// When it looked up.
+    pub(super) came: Generation,
 }
 
 /// What a wait led to.
@@ -35,7 +62,7 @@ pub enum Outcome {
     Shared(Answer),
     /// It is not to be shared: fetch for yourself, and do not store.
     Released(Refusal),
-    /// It is for requests with other nominated fields: look up again.
+    /// It is for requests with other nominated fields, or was purged before this one came: look up again.
     Varies,
     /// The fetch failed before there was an answer: look up again, a bounded number of times.
     Failed,
@@ -44,7 +71,7 @@ pub enum Outcome {
 /// An answer that several requests may be given.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status, or `304` where the client's condition held.
+    /// Its status; `304` where the client's condition held, `206` or `416` where it asked for ranges.
     pub status: StatusCode,
     /// Its fields; `X-Request-Id` is empty, for the caller to overwrite.
     pub headers: HeaderMap,
@@ -62,20 +89,52 @@ impl Waiter {
         ticket: Ticket,
         request: Arc<HeaderMap>,
         forward: Forward,
-        leads: bool,
+        role: Role,
+        cache: Arc<Cache>,
     ) -> Self {
         Self {
             ticket: Some(ticket),
             request,
             forward,
-            leads,
+            role,
+            cache,
         }
+    }
+
+    /// Why this request may not have an answer that others share, if it may not.
+    fn refused(&self, age: &Ageing, shared: Result<(), Uncacheable>) -> Option<Outcome> {
+        if self.role.leads {
+            return None;
+        }
+        let reason = match shared {
+            Err(reason) => reason,
+            Ok(()) if self.role.is_personal && !age.is_for_all() => Uncacheable::Authorization,
+            Ok(()) => return None,
+        };
+        Some(Outcome::Released(Refusal {
+            reason,
+            forward: self.forward,
+        }))
+    }
+
+    /// Whether an answer with these tags is for requests with other nominated fields, or for those who came
+    /// before it was purged: what only the answer tells, its tags, was not known when this one boarded.
+    fn is_for_others(&self, ticket: &Ticket, tags: &Tags, vary: &Vary) -> bool {
+        let flight = &ticket.flight;
+        let is_overtaken = || {
+            let url = flight.stored_key().url();
+            let generations = &self.cache.generations;
+            let standing = generations.standing(flight.generation, url, tags.hashes());
+            standing != Standing::Current
+        };
+        !self.role.leads
+            && (!vary.matches(&self.request)
+                || self.role.came.differs_from(flight.generation) && is_overtaken())
     }
 
     /// Looks at the flight, and leaves the waker there while there is nothing to see.
     fn look(&self, ticket: &Ticket, waker: &Waker) -> Option<Seen> {
         let mut state = ticket.flight.state.lock();
-        let now = Instant::now();
         match &state.phase {
             Phase::Awaiting => {
                 if let Some(rider) = state.riders.get_mut(ticket.seat) {
@@ -88,96 +147,133 @@ impl Waiter {
             Phase::Ready {
                 entry,
                 shared,
-                validated,
-            } => {
-                if !self.leads {
-                    if let Err(reason) = *shared {
-                        let refusal = Refusal {
-                            reason,
-                            forward: self.forward,
-                        };
-                        return Some(Seen::Other(self.released(refusal)));
-                    }
-                    if !entry.vary.matches(&self.request) {
-                        return Some(Seen::Other(Outcome::Varies));
-                    }
-                }
-                let verdict = if *validated {
-                    Verdict::Validated {
-                        forward: self.forward,
-                        collapsed: !self.leads,
-                    }
-                } else {
-                    Verdict::Hit {
-                        ttl: entry.age.left(now).as_secs(),
-                    }
-                };
-                let (status, headers) = self.head(&entry.head, &entry.age, verdict, now);
-                let body = if status == StatusCode::NOT_MODIFIED {
-                    HitBody::Empty
-                } else {
-                    entry.body.clone()
-                };
-                Some(Seen::Other(Outcome::Shared(Answer {
-                    status,
-                    headers,
-                    body: body.into(),
-                })))
-            }
-            Phase::Arriving(arrival) => {
-                if arrival.body.ended == Some(Ended::Broken) {
-                    return Some(Seen::Other(Outcome::Failed));
-                }
-                if !self.leads {
-                    if !arrival.age.is_reusable() {
-                        let reason = super::status::Uncacheable::NotReusable;
-                        let refusal = Refusal {
-                            reason,
-                            forward: self.forward,
-                        };
-                        return Some(Seen::Other(self.released(refusal)));
-                    }
-                    if !arrival.vary.matches(&self.request) {
-                        return Some(Seen::Other(Outcome::Varies));
-                    }
-                }
-                let verdict = match self.leads {
-                    false => Verdict::Collapsed(self.forward),
-                    true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
-                    true => Verdict::Stored(self.forward),
-                };
-                let (status, headers) = self.head(&arrival.head, &arrival.age, verdict, now);
-                Some(Seen::Arriving {
-                    status,
-                    headers,
-                    length: arrival.length,
-                })
-            }
+                came,
+            } => Some(Seen::Other(self.ready(ticket, entry, *shared, *came))),
+            Phase::Arriving(arrival) => Some(self.arriving(ticket, arrival)),
         }
     }
 
+    /// The answer that is stored.
+    fn ready(
+        &self,
+        ticket: &Ticket,
+        entry: &Arc<Entry>,
+        shared: Result<(), Uncacheable>,
+        came: Came,
+    ) -> Outcome {
+        let now = self.cache.clock.now();
+        if let Some(refused) = self.refused(&entry.age, shared) {
+            return refused;
+        }
+        if self.is_for_others(ticket, &entry.tags, &entry.vary) {
+            return Outcome::Varies;
+        }
+        let verdict = match self.verdict(came, &entry.age, now) {
+            Ok(verdict) => verdict,
+            Err(Unfit::LookAgain) => return Outcome::Varies,
+            Err(Unfit::Failed) => return Outcome::Failed,
+        };
+        let portion = Portion::of(&entry.head, &self.request, Some(entry.body.len()));
+        let age = self.age(&entry.age, verdict, now);
+        let (status, headers, pieces) = portion.head(&entry.head, age, verdict);
+        Outcome::Shared(Answer {
+            status,
+            headers,
+            body: entry.portion(pieces).into(),
+        })
+    }
+
+    /// The answer as far as it has come.
+    fn arriving(&self, ticket: &Ticket, arrival: &Arrival) -> Seen {
+        let now = self.cache.clock.now();
+        let leads = self.role.leads;
+        if arrival.body.ended == Some(Ended::Broken) {
+            return Seen::Other(Outcome::Failed);
+        }
+        let shared = match arrival.age.is_reusable() {
+            true => Ok(()),
+            false => Err(Uncacheable::NotReusable),
+        };
+        if let Some(refused) = self.refused(&arrival.age, shared) {
+            return Seen::Other(refused);
+        }
+        if self.is_for_others(ticket, &arrival.tags, &arrival.vary) {
+            return Seen::Other(Outcome::Varies);
+        }
+        let verdict = match leads {
+            false => Verdict::Collapsed(self.forward),
+            true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
+            true => Verdict::Stored(self.forward),
+        };
+        let portion = Portion::of(&arrival.head, &self.request, arrival.length).in_order();
+        let age = self.age(&arrival.age, verdict, now);
+        let (status, mut headers, pieces) = portion.head(&arrival.head, age, verdict);
+        if leads && status != StatusCode::NOT_MODIFIED {
+            for (name, value) in &arrival.own {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        Seen::Arriving {
+            status,
+            headers,
+            length: arrival.length,
+            pieces,
+        }
+    }
+
+    /// How a stored answer came about for this request, if it may have it.
+    fn verdict(&self, came: Came, age: &Ageing, now: Instant) -> Result<Verdict, Unfit> {
+        let Role {
+            leads, takes_stale, ..
+        } = self.role;
+        Ok(match came {
+            Came::Validated => Verdict::Validated {
+                forward: match self.forward {
+                    // It came from disk, after the look-up.
+                    Forward::UriMiss => Forward::Stale,
+                    forward => forward,
+                },
+                collapsed: !leads,
+            },
+            Came::Found => Verdict::Hit { ttl: age.ttl(now) },
+            // It waited for a fetch, and asks for more than that something is fresh.
+            Came::Recalled if !leads && !takes_stale => return Err(Unfit::LookAgain),
+            Came::Recalled => Verdict::Recalled { ttl: age.ttl(now) },
+            Came::Fallback(_) if !takes_stale => return Err(Unfit::Failed),
+            Came::Fallback(status) => Verdict::Fallback {
+                status,
+                collapsed: !leads,
+            },
+        })
+    }
+
     fn released(&self, refusal: Refusal) -> Outcome {
+        let was_for_a_user = matches!(
+            refusal.reason,
+            Uncacheable::Authorization | Uncacheable::Cookie
+        );
+        if was_for_a_user && self.role.is_anonymous {
+            return Outcome::Varies;
+        }
         Outcome::Released(Refusal {
             forward: self.forward,
             ..refusal
         })
     }
 
-    fn head(
-        &self,
-        head: &Head,
-        ageing: &Ageing,
-        verdict: Verdict,
-        now: Instant,
-    ) -> (StatusCode, HeaderMap) {
+    /// `Age` of the answer, in seconds, if it has one.
+    fn age(&self, ageing: &Ageing, verdict: Verdict, now: Instant) -> Option<u64> {
         // RFC 9111 section 5.1: an `Age` says that the origin did not make this answer just now.
-        let age = (!self.leads || ageing.began_old()).then(|| ageing.current(now).as_secs());
-        if head.is_held_by(&self.request) {
-            (StatusCode::NOT_MODIFIED, head.not_modified(age, verdict))
-        } else {
-            (head.status, head.answer(age, verdict))
-        }
+        let is_new = self.role.leads
+            && !matches!(verdict, Verdict::Fallback { .. } | Verdict::Recalled { .. });
+        (!is_new || ageing.began_old()).then(|| ageing.current(now).as_secs())
     }
+}
+
+/// Why a request may not have what others may.
+enum Unfit {
+    LookAgain,
+    Failed,
 }
 
 enum Seen {
@@ -185,6 +281,7 @@ enum Seen {
         status: StatusCode,
         headers: HeaderMap,
         length: Option<u64>,
+        pieces: Option<Pieces>,
     },
     Other(Outcome),
 }
@@ -206,14 +303,18 @@ impl Future for Waiter {
                 status,
                 headers,
                 length,
+                pieces,
             }) => {
-                let body = if status == StatusCode::NOT_MODIFIED {
-                    HitBody::Empty.into()
-                } else {
-                    Reader {
+                let body = match pieces {
+                    None => Reader {
                         source: Source::Live(ticket),
                         left: length,
-                    }
+                    },
+                    Some(pieces) if pieces.is_empty() => HitBody::Empty.into(),
+                    Some(pieces) => Reader {
+                        left: Some(portion::length(&pieces)),
+                        source: Source::LiveParts(ticket, pieces),
+                    },
                 };
                 Poll::Ready(Outcome::Shared(Answer {
                     status,
@@ -237,16 +338,25 @@ pub struct Reader {
 enum Source {
     Stored { body: HitBody, next: usize },
     Live(Ticket),
+    LiveParts(Ticket, Pieces),
+    Parts(Box<Parts>),
     Ended,
 }
 
 impl From<HitBody> for Reader {
     fn from(body: HitBody) -> Self {
         let left = Some(body.len());
-        Self {
-            source: Source::Stored { body, next: 0 },
-            left,
-        }
+        let source = match body {
+            HitBody::Parts(parts) => Source::Parts(parts),
+            body => Source::Stored { body, next: 0 },
+        };
+        Self { source, left }
+    }
+}
+
+impl From<Parts> for Reader {
+    fn from(parts: Parts) -> Self {
+        Self::from(HitBody::Parts(Box::new(parts)))
     }
 }
 
@@ -262,16 +372,27 @@ impl Body for Reader {
             Source::Stored { body, next } => {
                 *next += 1;
                 match body {
-                    HitBody::Empty => None,
+                    HitBody::Empty | HitBody::Parts(_) => None,
                     HitBody::One(bytes) => (*next == 1).then(|| bytes.clone()),
                     HitBody::Segments(list) => list.get(*next - 1).cloned(),
                 }
                 .map(Ok)
             }
-            Source::Live(ticket) => match ticket.poll_read(cx.waker()) {
+            Source::Live(ticket) => match ticket.poll_read(None, u64::MAX, cx.waker()) {
                 Poll::Ready(read) => read,
                 Poll::Pending => return Poll::Pending,
             },
+            Source::LiveParts(ticket, pieces) => {
+                let read = portion::next(pieces, |start, length| {
+                    let read = ticket.poll_read(Some(start), length, cx.waker());
+                    read.map(|read| read.and_then(Result::ok))
+                });
+                match read {
+                    Poll::Ready(read) => read,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Source::Parts(parts) => parts.read(),
             Source::Ended => None,
         };
         match &read {
@@ -298,8 +419,14 @@ impl Body for Reader {
 }
 
 impl Ticket {
-    /// The next piece of the body; `None` at its end.
-    fn poll_read(&self, waker: &Waker) -> Poll<Option<Result<Bytes, ReadError>>> {
+    /// The next piece of the body, `most` bytes of it at most, after those that were read or after the
+    /// first `from`; `None` at its end.
+    pub(super) fn poll_read(
+        &self,
+        from: Option<u64>,
+        most: u64,
+        waker: &Waker,
+    ) -> Poll<Option<Result<Bytes, ReadError>>> {
         let mut guard = self.flight.state.lock();
         let state = &mut *guard;
         let (Phase::Arriving(arrival), Some(rider)) =
@@ -307,23 +434,32 @@ impl Ticket {
         else {
             return Poll::Ready(Some(Err(ReadError)));
         };
-        let at = rider.at;
-        if let Some(bytes) = arrival.body.after(at) {
-            rider.at += bytes.len() as u64;
-            let pump = state.pump_after(at);
-            drop(guard);
-            if let Some(pump) = pump {
-                pump.wake();
+        let before = rider.at;
+        rider.at = from.unwrap_or(before);
+        let read = match arrival.body.after(rider.at) {
+            Some(bytes) => {
+                let bytes = cut(&bytes, 0, most).unwrap_or(bytes);
+                rider.at += bytes.len() as u64;
+                Poll::Ready(Some(Ok(bytes)))
             }
-            return Poll::Ready(Some(Ok(bytes)));
+            None => match arrival.body.ended {
+                Some(Ended::Whole) => Poll::Ready(None),
+                Some(Ended::Broken) => Poll::Ready(Some(Err(ReadError))),
+                None => {
+                    rider.waker = Some(waker.clone());
+                    Poll::Pending
+                }
+            },
+        };
+        let pump = if rider.at == before {
+            None
+        } else {
+            state.pump_after(before)
+        };
+        drop(guard);
+        if let Some(pump) = pump {
+            pump.wake();
         }
-        match arrival.body.ended {
-            Some(Ended::Whole) => Poll::Ready(None),
-            Some(Ended::Broken) => Poll::Ready(Some(Err(ReadError))),
-            None => {
-                rider.waker = Some(waker.clone());
-                Poll::Pending
-            }
-        }
+        read
     }
 }

@@ -6,48 +6,9 @@
 
 use http::header::{AGE, CACHE_STATUS, HeaderMap, HeaderValue};
 
-/// Why a request is not answered through the cache at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Bypass {
-    /// Neither `GET` nor `HEAD`, or a `HEAD` with nothing stored that answers it.
-    Method,
-    /// `Range`: partial answers are not stored.
-    Range,
-    /// `If-Match` or `If-Unmodified-Since`: for the origin alone to judge (RFC 9111 section 4.3.2).
-    Precondition,
-    /// `Authorization`: the answer may be personal.
-    Authorization,
-    /// `Upgrade`: what follows may not be HTTP.
-    Upgrade,
-    /// A body on a `GET` or `HEAD`: the key does not cover it.
-    RequestBody,
-    /// `Cache-Control: no-store` of the request.
-    RequestNoStore,
-    /// No room within `cache.memory`.
-    Memory,
-    /// An answer for this URL was found uncacheable a moment ago.
-    Uncacheable,
-    /// The stored answer may never be reused unasked, and another request is asking already.
-    Revalidating,
-}
+pub use crate::metrics::{CacheBypass as Bypass, CacheRefusal as Uncacheable};
 
 impl Bypass {
-    /// One word, for labels, logs and `Cache-Status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Method => "method",
-            Self::Range => "range",
-            Self::Precondition => "precondition",
-            Self::Authorization => "authorization",
-            Self::Upgrade => "upgrade",
-            Self::RequestBody => "request-body",
-            Self::RequestNoStore => "request-no-store",
-            Self::Memory => "memory",
-            Self::Uncacheable => "uncacheable",
-            Self::Revalidating => "revalidating",
-        }
-    }
-
     /// Adds our `Cache-Status` member to the forwarded answer.
     pub fn annotate(self, headers: &mut HeaderMap) {
         let fwd = match self {
@@ -80,6 +41,8 @@ pub enum Forward {
     Stale,
     /// What is stored is fresh, but the request asked for better.
     Request,
+    /// Parts are stored, and not all that are wanted.
+    Partial,
 }
 
 impl Forward {
@@ -90,44 +53,14 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
             Self::Request => "request",
+            Self::Partial => "partial",
         }
     }
-}
 
-/// Why an answer is not stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Uncacheable {
-    /// Its status is not one that this cache stores, or not without a stated lifetime.
-    Status,
-    /// `no-store`.
-    NoStore,
-    /// `private`.
-    Private,
-    /// `Set-Cookie`.
-    SetCookie,
-    /// `Vary: *`, or one that cannot be read.
-    Vary,
-    /// Never fresh and without a validator, or fresh for nobody but the one who asked.
-    NotReusable,
-    /// Larger than `cache.max_object`.
-    TooLarge,
-    /// No room within `cache.memory`.
-    Memory,
-}
-
-impl Uncacheable {
-    /// One word, for labels, logs and `Cache-Status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::NoStore => "no-store",
-            Self::Private => "private",
-            Self::SetCookie => "set-cookie",
-            Self::Vary => "vary",
-            Self::NotReusable => "not-reusable",
-            Self::TooLarge => "too-large",
-            Self::Memory => "memory",
-        }
+    /// Adds our `Cache-Status` member to a part that goes to its client alone.
+    pub(super) fn annotate(self, headers: &mut HeaderMap, is_stored: bool) {
+        let stored = if is_stored { "; stored" } else { "" };
+        append(headers, &["headgate; fwd=", self.as_str(), stored]);
     }
 }
 
@@ -157,8 +90,15 @@ fn append(headers: &mut HeaderMap, parts: &[&str]) {
 /// How an answer of the cache came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// From the store, fresh for this many seconds more.
-    Hit { ttl: u64 },
+    /// From the store, fresh for this many seconds more; below zero, stale for so long.
+    Hit { ttl: i64 },
+    /// The same, from disk.
+    Recalled { ttl: i64 },
+    /// From the store, stale, since the origin failed: with this status, or without one.
+    Fallback {
+        status: Option<u16>,
+        collapsed: bool,
+    },
     /// Fetched for this request and stored.
     Stored(Forward),
     /// Fetched for this request and not stored.
@@ -167,6 +107,13 @@ pub(super) enum Verdict {
     Collapsed(Forward),
     /// Stored, and confirmed by the origin, for this request or for another that was under way.
     Validated { forward: Forward, collapsed: bool },
+}
+
+fn fallback(collapsed: bool) -> &'static str {
+    match collapsed {
+        true => "; collapsed; detail=stale-if-error",
+        false => "; detail=stale-if-error",
+    }
 }
 
 /// Our member for an answer from the store, to be followed by how long it is fresh.
@@ -190,6 +137,19 @@ pub(super) fn stamp(
     }
     let (start, forward, end) = match verdict {
         Verdict::Hit { ttl } => (HIT, "", digits.format(ttl)),
+        Verdict::Recalled { ttl } => (HIT, digits.format(ttl), "; detail=disk"),
+        Verdict::Fallback {
+            status: Some(status),
+            collapsed,
+        } => (
+            "headgate; fwd=stale; fwd-status=",
+            digits.format(status),
+            fallback(collapsed),
+        ),
+        Verdict::Fallback {
+            status: None,
+            collapsed,
+        } => ("headgate; fwd=stale", "", fallback(collapsed)),
         Verdict::Stored(forward) => ("headgate; fwd=", forward.as_str(), "; stored"),
         Verdict::Fetched(forward) => ("headgate; fwd=", forward.as_str(), ""),
         Verdict::Collapsed(forward) => ("headgate; fwd=", forward.as_str(), "; collapsed"),
@@ -264,6 +224,10 @@ mod tests {
         assert_eq!(
             words(Verdict::Collapsed(Forward::VaryMiss)),
             "headgate; fwd=vary-miss; collapsed"
+        );
+        assert_eq!(
+            words(Verdict::Recalled { ttl: 5 }),
+            "headgate; hit; ttl=5; detail=disk"
         );
         let validated = Verdict::Validated {
             forward: Forward::Stale,

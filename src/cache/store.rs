@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use super::budget::Reservation;
 use super::entry::Entry;
-use super::purge::{Generation, Generations};
+use super::key::Key;
+use super::purge::{Generation, Generations, Standing};
 use super::vary::Vary;
 
 /// The index over everything stored.
@@ -57,29 +58,56 @@ impl Store {
     /// Stores an entry as the newest variant of its key, unless it was purged meanwhile.
     pub(super) fn put(
         &self,
-        key: &[u8],
+        key: &Key<'_>,
         entry: &Arc<Entry>,
         reservation: Reservation,
         generations: &Generations,
     ) -> bool {
+        self.place(key, entry, reservation, generations, true)
+    }
+
+    /// Stores an entry that was stored once before, unless there is one in its place by now, or it was
+    /// purged.
+    pub(super) fn put_back(
+        &self,
+        key: &Key<'_>,
+        entry: &Arc<Entry>,
+        reservation: Reservation,
+        generations: &Generations,
+    ) -> bool {
+        self.place(key, entry, reservation, generations, false)
+    }
+
+    fn place(
+        &self,
+        key: &Key<'_>,
+        entry: &Arc<Entry>,
+        reservation: Reservation,
+        generations: &Generations,
+        replaces: bool,
+    ) -> bool {
         let mut is_stored = false;
         // Asked under the key's lock, so that an older fetch cannot replace a newer one's entry.
-        self.slots.entry(key.into()).and_compute_with(|old| {
-            if !generations.is_current(&entry.generation) {
+        let url = key.url();
+        self.slots.entry(key.bytes.into()).and_compute_with(|old| {
+            if !entry.is_left(generations, url) {
+                return Op::Nop;
+            }
+            let old = old.map(moka::Entry::into_value);
+            let mut stored = old.iter().flat_map(|slot| slot.variants.iter());
+            let is_taken =
+                |other: &Arc<Entry>| other.vary == entry.vary && other.is_left(generations, url);
+            if !replaces && stored.any(is_taken) {
                 return Op::Nop;
             }
             is_stored = true;
-            let old = old.map(moka::Entry::into_value);
             let kept = old.iter().flat_map(|slot| slot.variants.iter());
-            let kept = kept.filter(|other| {
-                other.vary != entry.vary && generations.is_current(&other.generation)
-            });
+            let kept =
+                kept.filter(|other| other.vary != entry.vary && other.is_left(generations, url));
             let variants = std::iter::once(entry).chain(kept).take(MAX_VARIANTS);
-            Op::Put(Slot::new(
-                variants.map(Arc::clone).collect(),
-                None,
-                reservation,
-            ))
+            let mut variants: Vec<_> = variants.map(Arc::clone).collect();
+            variants.sort_by_key(|entry| std::cmp::Reverse(entry.dated));
+            Op::Put(Slot::new(variants.into(), None, reservation))
         });
         is_stored
     }
@@ -88,12 +116,14 @@ impl Store {
     pub(super) fn mark(
         &self,
         key: &[u8],
+        whose: Whose,
         generation: Generation,
         now: Instant,
         reservation: Reservation,
     ) {
         let mark = Mark {
             until: now + MARKED_FOR,
+            whose,
             generation,
         };
         self.slots.entry(key.into()).and_upsert_with(|old| {
@@ -106,6 +136,24 @@ impl Store {
 
     pub(super) fn remove(&self, key: &[u8]) {
         self.slots.invalidate(key);
+    }
+
+    /// Removes a key if purges have left nothing of what it leads to; whether they have.
+    pub(super) fn remove_gone(&self, key: &[u8], generations: &Generations) -> bool {
+        let mut is_gone = false;
+        self.slots.entry(key.into()).and_compute_with(|slot| {
+            let url = Key::of(key).url();
+            is_gone = slot.is_some_and(|slot| slot.into_value().is_gone(generations, url));
+            if is_gone { Op::Remove } else { Op::Nop }
+        });
+        is_gone
+    }
+
+    /// Shows every key with its slot, in no order.
+    pub(super) fn walk(&self, mut show: impl FnMut(&[u8], &Slot)) {
+        for (key, slot) in &self.slots {
+            show(&key, &slot);
+        }
     }
 
     /// Does the maintenance that is due, which lets go of what was evicted.
@@ -122,7 +170,7 @@ impl Store {
     }
 }
 
-/// What is known of one key. Newest variant first.
+/// What is known of one key. The variant of the latest date first.
 #[derive(Debug)]
 pub(super) struct Slot {
     variants: Box<[Arc<Entry>]>,
@@ -134,7 +182,17 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     until: Instant,
+    whose: Whose,
     generation: Generation,
+}
+
+/// Whose answers were found uncacheable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Everybody's.
+    Anyone,
+    /// Those to requests that may be one user's.
+    Users,
 }
 
 impl Slot {
@@ -152,29 +210,53 @@ impl Slot {
         })
     }
 
+    pub(super) fn variants(&self) -> &[Arc<Entry>] {
+        &self.variants
+    }
+
+    /// Whether there was something, and purges have left nothing of it.
+    pub(super) fn is_gone(&self, generations: &Generations, url: &[u8]) -> bool {
+        let mut variants = self.variants.iter();
+        !self.variants.is_empty() && !variants.any(|entry| entry.is_left(generations, url))
+    }
+
     /// The newest variant that was not purged and is for a request with these fields.
     pub(super) fn select(
         &self,
         request: &HeaderMap,
         generations: &Generations,
-    ) -> Option<&Arc<Entry>> {
-        self.variants
-            .iter()
-            .find(|entry| entry.vary.matches(request) && generations.is_current(&entry.generation))
+        url: &[u8],
+    ) -> Option<(&Arc<Entry>, Standing)> {
+        self.variants.iter().find_map(|entry| {
+            if !entry.vary.matches(request) {
+                return None;
+            }
+            let standing = entry.standing(generations, url);
+            (standing != Standing::Gone).then_some((entry, standing))
+        })
     }
 
     /// By what the newest answer varies, if there is one that was not purged.
-    pub(super) fn varies_by(&self, generations: &Generations) -> Option<&Vary> {
+    pub(super) fn varies_by(&self, generations: &Generations, url: &[u8]) -> Option<&Vary> {
         let newest = self
             .variants
             .iter()
-            .find(|entry| generations.is_current(&entry.generation));
+            .find(|entry| entry.is_left(generations, url));
         newest.map(|entry| &entry.vary)
     }
 
-    /// Whether an answer was found uncacheable a moment ago.
-    pub(super) fn is_marked(&self, now: Instant, generations: &Generations) -> bool {
-        self.mark
-            .is_some_and(|mark| now < mark.until && generations.is_current(&mark.generation))
+    /// Whether an answer to such a request was found uncacheable a moment ago.
+    pub(super) fn is_marked(
+        &self,
+        is_personal: bool,
+        now: Instant,
+        generations: &Generations,
+        url: &[u8],
+    ) -> bool {
+        self.mark.is_some_and(|mark| {
+            (is_personal || mark.whose == Whose::Anyone)
+                && now < mark.until
+                && generations.standing(mark.generation, url, &[]) == Standing::Current
+        })
     }
 }

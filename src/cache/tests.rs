@@ -6,25 +6,31 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::*;
 use crate::config::units::ByteSize;
 
-const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60")];
 const TAGGED: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("etag", "\"1\"")];
 
 fn cache_of(memory: u64, max_object: u64) -> Arc<Cache> {
-    Cache::new(&CacheStore {
+    timed(memory, max_object, Clock::default())
+}
+
+fn timed(memory: u64, max_object: u64, clock: Clock) -> Arc<Cache> {
+    let config = CacheStore {
         memory: ByteSize(memory),
+        disk: None,
         max_object: ByteSize(max_object),
-    })
+    };
+    Cache::new(&config, clock)
 }
 
 fn cache() -> Arc<Cache> {
@@ -54,13 +60,9 @@ fn ask(
         host: b"shop",
         path_and_query: path,
         headers,
+        sticky_cookie: None,
     };
-    cache.look_up(
-        &CacheRule { default_ttl: None },
-        &request,
-        now,
-        &mut Vec::new(),
-    )
+    cache.look_up(&Arc::default(), &request, now, &mut Vec::new())
 }
 
 fn get_with(cache: &Arc<Cache>, path: &str, lines: &[(&str, &str)]) -> Lookup {
@@ -105,20 +107,20 @@ fn bypass(lookup: Lookup) -> Bypass {
 }
 
 fn start(permit: Permit, lines: &[(&str, &str)], length: Option<u64>) -> Started {
-    permit.start(StatusCode::OK, &map(lines), length, Instant::now(), WALL)
+    permit.start(StatusCode::OK, &map(lines), length)
 }
 
 fn filling(started: Started) -> Filler {
     match started {
         Started::Filling(filler) => filler,
-        Started::Uncacheable(refusal) => panic!("not stored: {refusal:?}"),
+        other => panic!("not stored: {other:?}"),
     }
 }
 
 fn refused(started: &Started) -> Uncacheable {
     match started {
         Started::Uncacheable(refusal) => refusal.reason,
-        Started::Filling(_) => panic!("stored"),
+        other => panic!("not refused: {other:?}"),
     }
 }
 
@@ -276,7 +278,6 @@ fn requests_that_the_cache_must_not_answer_pass_it_by() {
     let cache = cache();
     store(&cache, "/p", FRESH, b"body");
     for (line, why) in [
-        (("range", "bytes=0-1"), Bypass::Range),
         (("authorization", "Bearer x"), Bypass::Authorization),
         (("if-match", "\"1\""), Bypass::Precondition),
         (("if-unmodified-since", "x"), Bypass::Precondition),
@@ -366,7 +367,8 @@ fn variants_are_told_apart_by_the_nominated_fields_and_capped() {
 
 #[test]
 fn a_confirmed_answer_is_freshened_and_served_to_everyone() {
-    let cache = cache();
+    let (clock, ahead) = Clock::adjustable();
+    let cache = timed(16 << 20, 1 << 20, clock);
     store(
         &cache,
         "/p",
@@ -384,9 +386,10 @@ fn a_confirmed_answer_is_freshened_and_served_to_everyone() {
         ("etag", "\"1\""),
         ("x", "2"),
     ]);
+    ahead.advance(Duration::from_secs(10));
     let at = Instant::now() + Duration::from_secs(10);
     assert!(matches!(
-        permit.complete_not_modified(&fresh, at, WALL),
+        permit.complete_not_modified(&fresh),
         Revalidated::Confirmed
     ));
 
@@ -418,8 +421,7 @@ fn a_304_about_something_else_asks_for_a_fetch_without_conditions() {
     store(&cache, "/p", TAGGED, b"body");
     let permit = permit(later(&cache, "/p", 61));
     let other = map(&[("etag", "\"2\"")]);
-    let Revalidated::Mismatch(permit) = permit.complete_not_modified(&other, Instant::now(), WALL)
-    else {
+    let Revalidated::Mismatch(permit) = permit.complete_not_modified(&other) else {
         panic!("confirmed")
     };
     let mut headers = map(&[("if-none-match", "\"9\"")]);
@@ -436,7 +438,7 @@ fn a_304_that_forbids_storing_ends_what_was_stored() {
     let (leader, rider) = (permit.waiter(), waiter(later(&cache, "/p", 61)));
     let fresh = map(&[("cache-control", "private"), ("set-cookie", "a=b")]);
     assert!(matches!(
-        permit.complete_not_modified(&fresh, Instant::now(), WALL),
+        permit.complete_not_modified(&fresh),
         Revalidated::Confirmed
     ));
     let mut answer = shared(now_ready(leader));
@@ -590,13 +592,7 @@ fn an_uncacheable_answer_releases_its_riders_and_is_remembered_for_a_while() {
 #[test]
 fn an_error_of_the_origin_is_not_remembered() {
     let cache = cache();
-    let started = permit(get(&cache, "/p")).start(
-        StatusCode::BAD_GATEWAY,
-        &HeaderMap::new(),
-        None,
-        Instant::now(),
-        WALL,
-    );
+    let started = permit(get(&cache, "/p")).start(StatusCode::BAD_GATEWAY, &HeaderMap::new(), None);
     assert_eq!(refused(&started), Uncacheable::Status);
     permit(get(&cache, "/p"));
 }
@@ -703,6 +699,46 @@ fn a_body_that_grows_too_large_becomes_a_window_for_those_aboard() {
 }
 
 #[test]
+fn a_reader_of_a_later_part_holds_no_window_up() {
+    let cache = cache();
+    let range = |range| get_with(&cache, "/p", &[("range", range)]);
+    let leading = permit(range("bytes=0-9"));
+    assert!(leading.is_ranged());
+    let (early, late) = (leading.waiter(), waiter(range("bytes=899990-")));
+    let mut filler = filling(start(leading, FRESH, Some(900_000)));
+    let (mut early, mut late) = (shared(now_ready(early)), shared(now_ready(late)));
+    assert_eq!(early.status, StatusCode::PARTIAL_CONTENT);
+    assert_eq!(late.headers["content-range"], "bytes 899990-899999/900000");
+    assert_eq!(read(&mut late.body), (Vec::new(), Poll::Pending));
+    // What small chunks cost beyond their bytes does not fit any more.
+    let left = cache.budget.limit() - cache.budget.used();
+    let _others = cache.budget.reserve(left).unwrap();
+    let chunk = Bytes::from(vec![7; 5000]);
+    for number in 0..180 {
+        now_ready(filler.push(&chunk)).unwrap();
+        if number == 0 {
+            assert_eq!(read(&mut early.body), (vec![7; 10], Poll::Ready(Ok(()))));
+        }
+    }
+    assert_eq!(read(&mut late.body), (vec![7; 10], Poll::Ready(Ok(()))));
+    assert_eq!(filler.finish(), Filled::Unstored(Uncacheable::Memory));
+}
+
+#[test]
+fn parts_count_as_long_as_they_are_read() {
+    let cache = cache();
+    store(&cache, "/p", FRESH, &[7; 5000]);
+    let stored = cache.stats().bytes;
+    let lookup = get_with(&cache, "/p", &[("range", "bytes=10-19")]);
+    let (_, _, body) = hit(lookup).into_parts(Instant::now());
+    assert!(matches!(&body, HitBody::One(bytes) if bytes.len() == 10));
+    cache.invalidate("shop", "http", b"shop", "/p", &mut Vec::new());
+    assert!(cache.stats().bytes > 5000 && cache.stats().bytes <= stored);
+    drop(body);
+    assert!(cache.stats().bytes < 5000);
+}
+
+#[test]
 fn a_windowed_fetch_whose_readers_left_is_told_to_stop() {
     let cache = cache_of(16 << 20, 1000);
     let leading = permit(get(&cache, "/p"));
@@ -762,6 +798,7 @@ fn bytes_stay_within_the_budget_and_all_come_back() {
                         assert_eq!(refusal.reason, Uncacheable::Memory, "seed {seed:#x}");
                         turned_away += 1;
                     }
+                    Started::FellBack => unreachable!("nothing stale is asked for"),
                 }
             }
             Lookup::Bypass(why) => {
@@ -791,6 +828,7 @@ fn bytes_stay_within_the_budget_and_all_come_back() {
         HitBody::Empty => &[][..],
         HitBody::One(bytes) => std::slice::from_ref(bytes),
         HitBody::Segments(list) => list,
+        HitBody::Parts(_) => unreachable!("nobody asks for parts"),
     });
     let distinct: HashMap<_, _> = pieces.map(|bytes| (bytes.as_ptr(), bytes.len())).collect();
     let reading: usize = distinct.values().sum();
@@ -848,8 +886,7 @@ fn a_purge_ends_what_is_stored_and_its_revalidation_in_flight() {
     store(&cache, "/p", TAGGED, b"old");
     let leading = permit(later(&cache, "/p", 61));
     cache.invalidate("shop", "http", b"shop", "/p", &mut Vec::new());
-    let now = Instant::now() + Duration::from_secs(61);
-    leading.complete_not_modified(&map(TAGGED), now, WALL);
+    leading.complete_not_modified(&map(TAGGED));
     let after = permit(later(&cache, "/p", 61));
     assert_eq!(after.forward(), Forward::UriMiss);
     drop(after);
@@ -895,7 +932,7 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
             _ => get(&cache, "/p"),
         };
         match lookup {
-            Lookup::Hit(hit) => assert_eq!(text(hit), body),
+            Lookup::Hit(hit) | Lookup::Stale(hit, _) => assert_eq!(text(hit), body),
             Lookup::Bypass(_) => {}
             Lookup::Wait(waiter) => match waiter.await {
                 Outcome::Shared(answer) => {
@@ -935,7 +972,7 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
                     filler.fail();
                 }
             }
-            Lookup::Unsatisfiable => panic!("nobody asked for it"),
+            Lookup::Unsatisfiable | Lookup::Part(_) => panic!("nobody asked for it"),
         }
         break;
     }
@@ -1058,8 +1095,8 @@ fn one_fetch_serves_all_that_ask_on_two_workers() {
 fn a_windowed_body_reaches_readers_on_both_workers_whole() {
     let cache = cache_of(4 << 20, 100_000);
     let leading = permit(get(&cache, "/p"));
-    let readers = [0, 1].map(|_| parking_lot::Mutex::new(vec![leading.waiter(), leading.waiter()]));
-    let leading = parking_lot::Mutex::new(Some(leading));
+    let readers = [0, 1].map(|_| Mutex::new(vec![leading.waiter(), leading.waiter()]));
+    let leading = Mutex::new(Some(leading));
     on_two_workers(|worker| {
         let mine = std::mem::take(&mut *readers[worker].lock());
         let permit = (worker == 0).then(|| leading.lock().take()).flatten();

@@ -57,6 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             path: model::AccessLogPath::File(access_log),
         }),
         ready: Some(Box::new(ready)),
+        ..app::Options::default()
     };
     let outcome = app::serve(&path, &loaded, options);
     children.stop();

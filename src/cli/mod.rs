@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! `run` serves, `check` says what is wrong with a config, `demo` brings up the reference shop,
-//! `backend` is one service of it. Exit codes: 0 all went well, 1 it did not, 2 the command line is
+//! `run` serves, `check` says what is wrong with a config, `purge` purges the cache of a Headgate that
+//! runs, `demo` brings up the reference shop, `backend` is one service of it. Exit codes: 0 all went well, 1 it did not, 2 the command line is
 //! wrong. Invariant: what is meant to be read goes to standard output, what went wrong to standard
 //! error, and whether anybody reads either changes nothing.
 
@@ -11,6 +11,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod logging;
+mod purge;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -43,6 +44,8 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Purge the cache of a Headgate that runs on this machine, or say what that would reach.
+    Purge(purge::Arguments),
     /// Bring up Headgate in front of a small shop: eight services with a database each.
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config } => return check::check(&config),
+        Command::Purge(arguments) => purge::run(arguments),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "demo")]

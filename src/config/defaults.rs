@@ -31,6 +31,7 @@ pub(crate) const HTTP2_STREAM_WINDOW: ByteSize = ByteSize(64 << 10);
 pub(crate) const HTTP2_CONNECTION_WINDOW: ByteSize = ByteSize(256 << 10);
 
 pub(crate) const CACHE_MEMORY: ByteSize = ByteSize(256 << 20);
+pub(crate) const CACHE_DISK: ByteSize = ByteSize(10 << 30);
 const CACHE_MAX_OBJECT: ByteSize = ByteSize(8 << 20);
 
 /// Larger than what people upload, smaller than what fills a disk by accident.

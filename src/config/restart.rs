@@ -16,7 +16,11 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
             format: access_format,
             path,
         },
-        cache: CacheStore { memory, max_object },
+        cache: CacheStore {
+            memory,
+            max_object,
+            disk,
+        },
         listeners: _,
         acme: _,
         timeouts: _,
@@ -43,6 +47,7 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         ),
         ("cache.memory", *memory != new.cache.memory),
         ("cache.max_object", *max_object != new.cache.max_object),
+        ("cache.disk", *disk != new.cache.disk),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

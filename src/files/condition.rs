@@ -15,9 +15,9 @@
 use std::time::SystemTime;
 
 use http::HeaderMap;
-use http::header::{
-    HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
-};
+use http::header::{HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
+
+use crate::range;
 
 use crate::wire::fields::{lists_tag, opaque};
 
@@ -62,19 +62,8 @@ pub(super) fn judge(request: &HeaderMap, file: &Validators) -> Outcome {
 
 /// Judges step 5: whether a range is of the file that the client has a part of.
 pub(super) fn is_same(request: &HeaderMap, file: &Validators) -> bool {
-    let mut fields = request.get_all(IF_RANGE).iter();
-    let Some(field) = fields.next() else {
-        return true;
-    };
-    if fields.next().is_some() {
-        return false;
-    }
-    let text = field.as_bytes().trim_ascii();
-    if text.starts_with(b"\"") || text.starts_with(b"W/") {
-        return !is_weak(&file.tag) && text == file.tag.as_bytes();
-    }
-    let date = date(request, &IF_RANGE);
-    file.is_settled && date.is_some() && date == file.modified
+    let tag = (!is_weak(&file.tag)).then_some(file.tag.as_bytes());
+    range::is_same(request, tag, file.modified.filter(|_| file.is_settled))
 }
 
 fn is_weak(tag: &str) -> bool {

@@ -5,7 +5,7 @@
 //! disk       a worker's few threads for what may block, with a bounded queue
 //! open       from names to an open regular file, never outside of the root
 //! reply      status, fields and what of the file is sent
-//!   condition, range, kind (media types), tag (validators)
+//!   condition, kind (media types), tag (validators)
 //! reader     the body, a chunk at a time
 //! ```
 //!
@@ -19,12 +19,10 @@ mod disk;
 mod kind;
 mod open;
 mod path;
-mod range;
 mod reader;
 mod reply;
 mod tag;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -163,17 +161,6 @@ fn folder(target: &str) -> Result<Response<Option<Reader>>, Refusal> {
     response.headers_mut().insert(LOCATION, location);
     Ok(response)
 }
-
-/// A part of a body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
-    /// From memory: what stands between the parts of a `multipart/byteranges`.
-    Text(bytes::Bytes),
-    /// From the file.
-    Span { start: u64, length: u64 },
-}
-
-type Pieces = VecDeque<Piece>;
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 

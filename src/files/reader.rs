@@ -3,7 +3,6 @@
 //! `proxy::outbound` polls it. Invariants: at most one chunk is read ahead of the one that was handed
 //! out, so a slow client costs two chunks; a body ends only after as many bytes as its head promised.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::pin::Pin;
@@ -13,8 +12,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::range::{Piece, Pieces};
+
 use super::disk::{Disk, Handle};
-use super::{Piece, Pieces, open};
+use super::open;
 
 /// Most that is read at once.
 pub(super) const CHUNK: usize = 64 << 10;
@@ -40,15 +41,14 @@ impl Reader {
         pieces: Pieces,
         first: Option<Bytes>,
     ) -> Self {
-        let length = |piece: &Piece| match piece {
-            Piece::Text(text) => text.len() as u64,
-            Piece::Span { length, .. } => *length,
-        };
         let read = first.as_ref().map_or(0, |first| first.len() as u64);
         Self {
             disk: disk.handle(),
             file,
-            left: pieces.iter().map(length).fold(read, u64::saturating_add),
+            left: pieces
+                .iter()
+                .map(Piece::length)
+                .fold(read, u64::saturating_add),
             pieces,
             ready: first,
             reading: None,
@@ -121,7 +121,7 @@ impl Reader {
 }
 
 /// Takes up to a chunk off the first piece, when that is of the file.
-pub(super) fn next_chunk(pieces: &mut VecDeque<Piece>) -> Option<(u64, usize)> {
+pub(super) fn next_chunk(pieces: &mut Pieces) -> Option<(u64, usize)> {
     let Some(Piece::Span { start, length }) = pieces.front_mut() else {
         return None;
     };

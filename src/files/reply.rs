@@ -10,21 +10,21 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    LAST_MODIFIED, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED,
+    VARY,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 use crate::config::model::{Coding, Files};
+use crate::range::{self, Piece, Pieces, Wanted};
 
 use super::condition::{self, Outcome};
 use super::open::{Found, Root, read};
 use super::path::Place;
-use super::range::{self, Span, Wanted};
 use super::reader::next_chunk;
 use super::tag::Validators;
-use super::{Piece, Pieces, Refusal, accept_ranges, kind};
+use super::{Refusal, accept_ranges, kind};
 
 /// What is asked, so that it can go to another thread.
 #[derive(Debug)]
@@ -178,37 +178,26 @@ fn body(
     } else {
         range::wanted(&ask.conditions, length)
     };
+    headers.insert(CONTENT_TYPE, kind.clone());
     let mut pieces = Pieces::new();
     let mut status = StatusCode::PARTIAL_CONTENT;
     match wanted {
         Wanted::Unsatisfiable => {
-            headers.remove(CONTENT_ENCODING);
-            headers.insert(CONTENT_RANGE, value(format!("bytes */{length}"))?);
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            range::unsatisfiable(&mut headers, length);
             return Ok(bare(StatusCode::RANGE_NOT_SATISFIABLE, headers));
         }
         Wanted::Whole => {
             status = StatusCode::OK;
-            headers.insert(CONTENT_TYPE, kind.clone());
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             if length > 0 {
                 pieces.push_back(Piece::Span { start: 0, length });
             }
         }
-        Wanted::Parts(parts) if parts.len() == 1 => {
-            for span in &parts {
-                headers.insert(CONTENT_RANGE, value(content_range(*span, length))?);
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(span.length()));
-                pieces.push_back(span.piece());
-            }
-            headers.insert(CONTENT_TYPE, kind.clone());
-        }
         Wanted::Parts(parts) => {
-            let boundary = format!("{:032x}", fastrand::u128(..));
-            let total = multipart(&parts, length, kind, &boundary, &mut pieces);
-            let kind = format!("multipart/byteranges; boundary={boundary}");
-            headers.insert(CONTENT_TYPE, value(kind)?);
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(total));
+            pieces = range::partial(&mut headers, &parts, length);
+            if ask.conditions.contains_key(IF_RANGE) {
+                range::resumed(&mut headers);
+            }
         }
     }
     let mut first = None;
@@ -225,48 +214,4 @@ fn body(
         pieces,
         first,
     })
-}
-
-/// Lays out the parts (RFC 9110 section 14.6) and says how long they are in all.
-fn multipart(
-    parts: &[Span],
-    length: u64,
-    kind: &HeaderValue,
-    boundary: &str,
-    pieces: &mut Pieces,
-) -> u64 {
-    let kind = kind.to_str().unwrap_or("application/octet-stream");
-    let mut total: u64 = 0;
-    for (index, span) in parts.iter().enumerate() {
-        let line = if index == 0 { "" } else { "\r\n" };
-        let range = content_range(*span, length);
-        let head =
-            format!("{line}--{boundary}\r\ncontent-type: {kind}\r\ncontent-range: {range}\r\n\r\n");
-        total = total
-            .saturating_add(head.len() as u64)
-            .saturating_add(span.length());
-        pieces.push_back(Piece::Text(Bytes::from(head)));
-        pieces.push_back(span.piece());
-    }
-    let end = format!("\r\n--{boundary}--\r\n");
-    total = total.saturating_add(end.len() as u64);
-    pieces.push_back(Piece::Text(Bytes::from(end)));
-    total
-}
-
-fn content_range(span: Span, length: u64) -> String {
-    format!("bytes {}-{}/{length}", span.first, span.last)
-}
-
-fn value(text: String) -> Result<HeaderValue, Refusal> {
-    HeaderValue::try_from(text).map_err(|error| Refusal::Failed(std::io::Error::other(error)))
-}
-
-impl Span {
-    fn piece(self) -> Piece {
-        Piece::Span {
-            start: self.first,
-            length: self.length(),
-        }
-    }
 }

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use super::cells::Shared;
+use super::labels::{PurgeKind, PurgeStrength};
 use super::names::Name;
 use super::render::Sink;
 
@@ -19,6 +20,7 @@ pub struct Control {
     reloads_failed: Shared,
     access_log_dropped: Shared,
     panics: Shared,
+    purges: [[Shared; PurgeStrength::COUNT]; PurgeKind::COUNT],
     config: Mutex<ConfigState>,
 }
 
@@ -78,6 +80,11 @@ impl Control {
         self.panics.add(1);
     }
 
+    /// An operator purged something.
+    pub fn purged(&self, kind: PurgeKind, strength: PurgeStrength) {
+        self.purges[kind as usize][strength as usize].add(1);
+    }
+
     pub(super) fn collect(&self, sink: &mut Sink) {
         sink.put_count(
             Name::ConfigReloads,
@@ -91,6 +98,13 @@ impl Control {
         );
         sink.put_count(Name::AccessLogDropped, &[], self.access_log_dropped.value());
         sink.put_count(Name::Panics, &[], self.panics.value());
+        for kind in PurgeKind::ALL {
+            for strength in PurgeStrength::ALL {
+                let labels = [kind.as_str(), strength.as_str()];
+                let purges = &self.purges[*kind as usize][*strength as usize];
+                sink.put_count(Name::CachePurges, &labels, purges.value());
+            }
+        }
         let config = self.config.lock();
         let successful = u64::from(config.last_successful);
         sink.put_count(Name::ConfigLastReloadSuccessful, &[], successful);

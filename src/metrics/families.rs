@@ -13,7 +13,8 @@ use http::{Method, StatusCode};
 use super::cells::{Counter, Gauge, Histogram, OwnLines, PerWorker, Tally};
 use super::labels::{CODE_CELLS, METHODS, code_index, code_label, method_index};
 use super::labels::{
-    CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError, RejectReason, Side, TunnelEnd,
+    CacheBypass, CacheRefusal, CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError,
+    RejectReason, Side, TunnelEnd,
 };
 use super::names::Name;
 use super::render::Sink;
@@ -34,6 +35,8 @@ pub struct RouteCells {
     response_bytes: Counter,
     in_flight: Gauge,
     cache: Tally<{ CacheResult::COUNT }>,
+    bypasses: Tally<{ CacheBypass::COUNT }>,
+    refusals: Tally<{ CacheRefusal::COUNT }>,
 }
 
 type CodeRow = OwnLines<Tally<CODE_CELLS>>;
@@ -78,6 +81,20 @@ impl Route {
                 sink.put_count(Name::CacheRequests, &[route, result.as_str()], total);
             }
         }
+        for reason in CacheBypass::ALL {
+            let count = |cells: &RouteCells| cells.bypasses.value(*reason as usize);
+            let total = self.cells.sum(count);
+            if total > 0 {
+                sink.put_count(Name::CacheBypasses, &[route, reason.as_str()], total);
+            }
+        }
+        for reason in CacheRefusal::ALL {
+            let count = |cells: &RouteCells| cells.refusals.value(*reason as usize);
+            let total = self.cells.sum(count);
+            if total > 0 {
+                sink.put_count(Name::CacheRefusals, &[route, reason.as_str()], total);
+            }
+        }
     }
 }
 
@@ -116,6 +133,18 @@ impl RouteCells {
     #[inline]
     pub fn cache(&self, result: CacheResult) {
         self.cache.count(result as usize);
+    }
+
+    /// Why a request went past the cache.
+    #[inline]
+    pub fn cache_bypass(&self, reason: CacheBypass) {
+        self.bypasses.count(reason as usize);
+    }
+
+    /// Why an answer was not stored.
+    #[inline]
+    pub fn cache_refusal(&self, reason: CacheRefusal) {
+        self.refusals.count(reason as usize);
     }
 }
 

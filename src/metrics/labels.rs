@@ -93,6 +93,64 @@ labels! {
 }
 
 labels! {
+    /// Why a request on a caching route was not answered through the cache at all.
+    CacheBypass {
+        /// Neither `GET` nor `HEAD`, or a `HEAD` with nothing stored that answers it.
+        Method "method"
+        /// `Range`, on a route that passes it on, and what came is not one part.
+        Range "range"
+        /// `If-Match` or `If-Unmodified-Since`: for the origin alone to judge (RFC 9111 section 4.3.2).
+        Precondition "precondition"
+        /// `Authorization`: the answer may be personal.
+        Authorization "authorization"
+        /// `Upgrade`: what follows may not be HTTP.
+        Upgrade "upgrade"
+        /// A body on a `GET` or `HEAD`: the key does not cover it.
+        RequestBody "request-body"
+        /// `Cache-Control: no-store` of the request.
+        RequestNoStore "request-no-store"
+        /// No room within `cache.memory`.
+        Memory "memory"
+        /// An answer for this URL was found uncacheable a moment ago.
+        Uncacheable "uncacheable"
+        /// The stored answer may never be reused unasked, and another request is asking already.
+        Revalidating "revalidating"
+    }
+}
+
+labels! {
+    /// Why an answer on a caching route was not stored.
+    CacheRefusal {
+        /// Its status is not one that this cache stores, or not without a stated lifetime.
+        Status "status"
+        /// `no-store`.
+        NoStore "no-store"
+        /// `private`.
+        Private "private"
+        /// `Set-Cookie`, and the route does not say to strip it.
+        SetCookie "set-cookie"
+        /// The request had `Authorization`, and the answer does not say that it is for all (RFC 9111
+        /// section 3.5).
+        Authorization "authorization"
+        /// The request had a cookie that the route does not name, and the answer does not say that it is
+        /// for all.
+        Cookie "cookie"
+        /// More tags and groups than are kept.
+        Tags "tags"
+        /// `Vary: *`, or one that cannot be read.
+        Vary "vary"
+        /// Never fresh and without a validator, or fresh for nobody but the one who asked.
+        NotReusable "not-reusable"
+        /// A part without a strong validator, or one that says too little of the whole.
+        Partial "partial"
+        /// Larger than `cache.max_object`.
+        TooLarge "too-large"
+        /// No room within `cache.memory`.
+        Memory "memory"
+    }
+}
+
+labels! {
     /// What the cache made of a request on a caching route.
     CacheResult {
         /// A fresh stored answer was sent.
@@ -107,6 +165,32 @@ labels! {
         Collapsed "collapsed"
         /// The cache was not asked, or may not store.
         Bypass "bypass"
+    }
+}
+
+labels! {
+    /// What an operator's purge was for.
+    PurgeKind {
+        /// A URL with all its variants.
+        Url "url"
+        /// All URLs that begin so.
+        Prefix "prefix"
+        /// A tag.
+        Tag "tag"
+        /// A host.
+        Host "host"
+        /// Everything.
+        All "all"
+    }
+}
+
+labels! {
+    /// What a purge leaves.
+    PurgeStrength {
+        /// Nothing.
+        Hard "hard"
+        /// Stale answers.
+        Soft "soft"
     }
 }
 

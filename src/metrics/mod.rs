@@ -27,7 +27,8 @@ pub use self::control::Control;
 pub use self::families::{Endpoint, EndpointCells, Listener, ListenerCells, Route, RouteCells};
 pub use self::families::{Upstream, UpstreamCells, WorkerCells};
 pub use self::labels::{
-    CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError, RejectReason, Side, TunnelEnd,
+    CacheBypass, CacheRefusal, CacheResult, CloseReason, Http2Code, Http2Flood, ProxyError,
+    PurgeKind, PurgeStrength, RejectReason, Side, TunnelEnd,
 };
 pub use self::names::Name;
 pub use self::render::Sink;

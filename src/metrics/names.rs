@@ -91,6 +91,10 @@ families! {
         "Tunnels that ended, by who or what ended them."
     CacheRequests Counter "headgate_cache_requests_total" ["route", "result"]
         "Requests on caching routes, by what the cache made of them."
+    CacheBypasses Counter "headgate_cache_bypasses_total" ["route", "reason"]
+        "Requests on caching routes that went past the cache, by why."
+    CacheRefusals Counter "headgate_cache_refusals_total" ["route", "reason"]
+        "Answers on caching routes that were not stored, by why."
     CacheBytes Gauge "headgate_cache_bytes" []
         "Bytes stored, filling and still being read."
     CacheLimitBytes Gauge "headgate_cache_limit_bytes" []
@@ -99,6 +103,26 @@ families! {
         "Stored answers."
     CacheEvictions Counter "headgate_cache_evictions_total" []
         "Stored answers that had to make room."
+    CacheDiskUp Gauge "headgate_cache_disk_up" []
+        "1 if the cache uses its disk, 0 if it does without since an error."
+    CacheDiskBytes Gauge "headgate_cache_disk_bytes" []
+        "Bytes of the cache's files, in blocks of 4 KiB."
+    CacheDiskLimitBytes Gauge "headgate_cache_disk_limit_bytes" []
+        "Bytes that the cache's files may take."
+    CacheDiskObjects Gauge "headgate_cache_disk_objects" []
+        "Stored answers on disk."
+    CacheDiskHits Counter "headgate_cache_disk_hits_total" []
+        "Fetches that the disk answered."
+    CacheDiskWrites Counter "headgate_cache_disk_writes_total" []
+        "Answers that were written to disk."
+    CacheDiskDropped Counter "headgate_cache_disk_dropped_total" []
+        "Answers that were not written to disk because too many waited."
+    CacheDiskEvictions Counter "headgate_cache_disk_evictions_total" []
+        "Stored answers on disk that had to make room."
+    CacheDiskDamaged Counter "headgate_cache_disk_damaged_total" []
+        "Files of the cache that were not as they were written, and were deleted."
+    CachePurges Counter "headgate_cache_purges_total" ["selector", "strength"]
+        "Purges by operators, by what they were for and what they leave."
     Connections Counter "headgate_connections_total" ["listener"]
         "Accepted connections."
     ConnectionsOpen Gauge "headgate_connections_open" ["listener"]

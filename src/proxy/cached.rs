@@ -8,17 +8,18 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::time::Instant;
 
+use crate::balancer::sticky::Sticky;
 use crate::body::Inbound;
 use crate::cache::{
-    self, Bypass, Forward, HitBody, Lookup, Outcome, Permit, Refusal, Revalidated, Started,
-    Uncacheable, Waiter,
+    self, Bypass, Failure, Filled, Forward, HitBody, Lookup, Outcome, Permit, Recalled, Refusal,
+    Revalidated, Started, Uncacheable, Waiter,
 };
-use crate::clock;
 use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
 use crate::upstream::RequestBody;
@@ -28,6 +29,7 @@ use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
 use super::outbound::Stream;
+use super::partial;
 use super::reject::Reject;
 
 /// How often a request looks up, while the fetches that it waits for fail or are for others.
@@ -36,6 +38,9 @@ const ROUNDS: usize = 3;
 const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
+
+/// Bytes of an answer that are sent whole to a client that asked for a part, rather than asking again.
+const SPARED: u64 = 64 * 1024;
 
 /// What the cache says at once.
 pub(super) enum AtOnce {
@@ -48,7 +53,7 @@ pub(super) enum AtOnce {
 /// Answers from the cache, if it has an answer.
 pub(super) fn at_once(
     context: &mut Context,
-    rule: &CacheRule,
+    rule: &Arc<CacheRule>,
     host: &str,
     upstream: UpstreamId,
     body: &Inbound,
@@ -56,12 +61,17 @@ pub(super) fn at_once(
     if body.offers().is_some() {
         return AtOnce::Not(None);
     }
+    leave_out(context, rule);
     let Ok(beyond) = passes_by(context, body) else {
         return AtOnce::Not(None);
     };
-    let now = context.began;
-    match find(context, rule, host, upstream, &beyond, now) {
-        Lookup::Hit(hit) => AtOnce::Hit(hit_answer(context, hit, now)),
+    let cache = &context.worker.cache;
+    let now = cache.clock().at(context.began);
+    let found = asking(context, host, upstream, &beyond, |request, scratch| {
+        cache.look_up(rule, request, now, scratch)
+    });
+    match found {
+        Lookup::Hit(hit) => AtOnce::Hit(hit_answer(context, hit, CacheResult::Hit, now)),
         other => AtOnce::Not(Some(other)),
     }
 }
@@ -91,14 +101,14 @@ fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
 /// Answers from the cache, or fetches for it. `first` is what `at_once` was told.
 pub(super) async fn look_up(
     context: &mut Context,
-    rule: &CacheRule,
+    rule: &Arc<CacheRule>,
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
     first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
-        return forward::straight(context, &Order::new(context, upstream), body).await;
+        return pass_by(context, upstream, body, Bypass::Upgrade).await;
     }
     let beyond = match passes_by(context, &body) {
         Ok(beyond) => beyond,
@@ -111,17 +121,41 @@ pub(super) async fn look_up(
         forward: Forward::VaryMiss,
     };
     for round in 0..ROUNDS {
-        let now = if round == 0 {
-            context.began
-        } else {
-            Instant::now()
+        let clock = context.worker.cache.clock();
+        let now = match round {
+            0 => clock.at(context.began),
+            _ => clock.now(),
         };
-        let found = first.take();
-        let found = found.unwrap_or_else(|| find(context, rule, host, upstream, &beyond, now));
+        let found = first.take().unwrap_or_else(|| {
+            asking(context, host, upstream, &beyond, |request, scratch| {
+                context.worker.cache.look_up(rule, request, now, scratch)
+            })
+        });
         let (waiter, lead) = match found {
-            Lookup::Hit(hit) => return Ok(hit_answer(context, hit, now)),
+            Lookup::Hit(hit) => return Ok(hit_answer(context, hit, CacheResult::Hit, now)),
+            Lookup::Stale(hit, refresh) => {
+                if let Some(permit) = refresh {
+                    let order = Order::new(context, upstream);
+                    tokio::task::spawn_local(fetch(order, permit, Rc::default()));
+                }
+                return Ok(hit_answer(context, hit, CacheResult::Stale, now));
+            }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
-            Lookup::Bypass(why) => return pass_by(context, upstream, body, why).await,
+            Lookup::Part(permit) => return partial::fetch(context, upstream, permit).await,
+            Lookup::Bypass(why) => {
+                let requested = context.worker.cache.clock().now();
+                let mut answer = go_past(context, upstream, body, why).await?;
+                let may_learn = !matches!(why, Bypass::RequestNoStore | Bypass::Authorization);
+                if context.request.method == Method::HEAD && may_learn {
+                    asking(context, host, upstream, &beyond, |request, scratch| {
+                        let (status, headers) = (answer.status(), answer.headers());
+                        let cache = &context.worker.cache;
+                        cache.observe_head(rule, request, requested, (status, headers), scratch);
+                    });
+                }
+                label(&mut answer, why);
+                return Ok(answer);
+            }
             Lookup::Wait(waiter) => (waiter, None),
             Lookup::Fill(permit) => {
                 let waiter = permit.waiter();
@@ -147,10 +181,39 @@ pub(super) async fn look_up(
         }
     }
     context.cache = Some(CacheResult::Miss);
-    let order = Order::new(context, upstream);
-    let mut answer = forward::straight(context, &order, body).await?;
+    let mut answer = straight(context, upstream, body).await?;
     alone.annotate(answer.headers_mut());
     Ok(answer)
+}
+
+/// Sends a request for its client alone.
+async fn straight(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+) -> Result<Response<Stream>, Reject> {
+    let order = Order::new(context, upstream);
+    let mut answer = forward::straight(context, &order, body).await?;
+    cache::strip(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Takes out of the query what the route does not tell answers apart by: the endpoint does not see it
+/// either, so that no answer depends on it.
+fn leave_out(context: &mut Context, rule: &CacheRule) {
+    let without = |uri: &Uri| {
+        let left = rule.key.query.apply(uri.query()?)?;
+        let target = match left.as_str() {
+            "" => uri.path().to_owned(),
+            query => format!("{}?{query}", uri.path()),
+        };
+        target.parse::<Uri>().ok()
+    };
+    context.keyed = without(&context.request.uri);
+    let sent = context.rewritten.as_ref().unwrap_or(&context.request.uri);
+    if let Some(rewritten) = without(sent) {
+        context.rewritten = Some(rewritten);
+    }
 }
 
 /// Sends a request past the cache, and says why.
@@ -160,38 +223,56 @@ async fn pass_by(
     body: Inbound,
     why: Bypass,
 ) -> Result<Response<Stream>, Reject> {
-    context.cache = Some(CacheResult::Bypass);
-    let order = Order::new(context, upstream);
-    let mut answer = forward::straight(context, &order, body).await?;
-    why.annotate(answer.headers_mut());
+    let mut answer = go_past(context, upstream, body, why).await?;
+    label(&mut answer, why);
     Ok(answer)
 }
 
-fn find(
+/// Sends a request past the cache. The answer is what the endpoint has said.
+async fn go_past(
+    context: &mut Context,
+    upstream: UpstreamId,
+    body: Inbound,
+    why: Bypass,
+) -> Result<Response<Stream>, Reject> {
+    context.cache = Some(CacheResult::Bypass);
+    if let Some(route) = context.route {
+        let metrics = &context.view.snapshot.routes[route.0].metrics;
+        metrics.worker(context.worker.id).cache_bypass(why);
+    }
+    let order = Order::new(context, upstream);
+    forward::straight(context, &order, body).await
+}
+
+/// Makes an answer from past the cache into the client's.
+fn label(answer: &mut Response<Stream>, why: Bypass) {
+    cache::strip(answer.headers_mut());
+    why.annotate(answer.headers_mut());
+}
+
+/// Shows the cache a request as it sees it, and lends it a buffer.
+fn asking<T>(
     context: &Context,
-    rule: &CacheRule,
     host: &str,
     upstream: UpstreamId,
     beyond: &str,
-    now: Instant,
-) -> Lookup {
+    ask: impl FnOnce(&cache::Request<'_>, &mut Vec<u8>) -> T,
+) -> T {
     let worker = &context.worker;
     let host = context.client.key_host(host);
+    let target = context.keyed.as_ref().unwrap_or(&context.request.uri);
+    let target = target.path_and_query();
+    let pool = &context.view.snapshot.upstreams[upstream.0].pool;
     let request = cache::Request {
         source: &source(context, upstream, beyond),
         method: &context.request.method,
         scheme: context.client.scheme(),
         host: host.as_bytes(),
-        path_and_query: context
-            .request
-            .uri
-            .path_and_query()
-            .map_or("*", |target| target.as_str()),
+        path_and_query: target.map_or("*", |target| target.as_str()),
         headers: &context.request.headers,
+        sticky_cookie: pool.sticky().map(Sticky::name),
     };
-    worker
-        .cache
-        .look_up(rule, &request, now, &mut worker.scratch.borrow_mut())
+    ask(&request, &mut worker.scratch.borrow_mut())
 }
 
 /// Who answers: the upstream, for a route that asks it something else than its clients asked that route
@@ -209,8 +290,13 @@ fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'
     }
 }
 
-fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<Stream> {
-    context.cache = Some(CacheResult::Hit);
+fn hit_answer(
+    context: &mut Context,
+    hit: cache::Hit,
+    result: CacheResult,
+    now: Instant,
+) -> Response<Stream> {
+    context.cache = Some(result);
     let hit = if may_stay_lines(context) {
         match hit.into_lines(now) {
             Ok((status, lines, content)) => {
@@ -227,7 +313,7 @@ fn hit_answer(context: &mut Context, hit: cache::Hit, now: Instant) -> Response<
     let stream = match body {
         HitBody::Empty => Stream::Empty,
         HitBody::One(bytes) => Stream::Whole(bytes),
-        body @ HitBody::Segments(_) => Stream::Shared(body.into()),
+        body @ (HitBody::Segments(_) | HitBody::Parts(_)) => Stream::Shared(body.into()),
     };
     response(status, headers, stream)
 }
@@ -255,6 +341,10 @@ struct Own {
     /// The failure, or the answer that is for this client alone.
     result: Option<Result<Response<Stream>, Reject>>,
     revalidated: bool,
+    /// The answer came from disk.
+    recalled: bool,
+    /// The origin failed, and the stale answer took the place of its own.
+    fell_back: bool,
 }
 
 /// What waiting for a fetch led to.
@@ -292,6 +382,12 @@ async fn wait(
     if own.revalidated {
         context.cache = Some(CacheResult::Revalidated);
     }
+    if own.recalled {
+        context.cache = Some(CacheResult::Hit);
+    }
+    if own.fell_back {
+        context.cache = Some(CacheResult::Stale);
+    }
     Ok(match (outcome, own.result) {
         (Outcome::Shared(answer), _) => {
             let stream = Stream::Shared(answer.body);
@@ -299,6 +395,7 @@ async fn wait(
         }
         (Outcome::Released(refusal), Some(result)) => {
             let mut answer = result?;
+            cache::strip(answer.headers_mut());
             refusal.annotate(answer.headers_mut());
             Waited::Answer(answer)
         }
@@ -311,7 +408,11 @@ async fn wait(
 
 /// Fetches for all who wait. Runs on the worker of the client that caused it, and outlives it.
 async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
-    let mut permit = permit;
+    let mut permit = match permit.recall().await {
+        // Nobody looks before this task yields.
+        Recalled::Answered => return own.borrow_mut().recalled = true,
+        Recalled::Fetch(permit) => permit,
+    };
     for _ in 0..=MISMATCHES {
         let Sent {
             result,
@@ -331,19 +432,27 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
         let answer = match result {
             Ok(answer) => answer,
             Err(reject) => {
-                own.borrow_mut().result = Some(Err(reject));
-                // Dropping the permit fails the flight and wakes all.
+                let failure = match reject.is_unreachable() {
+                    true => Failure::Unreachable,
+                    false => Failure::Failed,
+                };
+                // Nobody looks before this task yields.
+                match permit.fall_back(failure, None) {
+                    Ok(()) => own.borrow_mut().fell_back = true,
+                    // Dropping the permit fails the flight and wakes all.
+                    Err(_permit) => own.borrow_mut().result = Some(Err(reject)),
+                }
                 return;
             }
         };
         if answer.status() != StatusCode::NOT_MODIFIED {
-            return fill(permit, answer, &own).await;
+            return fill(&order, permit, answer, &own).await;
         }
         own.borrow_mut().revalidated = true;
         let headers = answer.headers().clone();
         // The exchange is over before anyone is served from what it confirmed.
         drop(answer);
-        match permit.complete_not_modified(&headers, Instant::now(), clock::wall()) {
+        match permit.complete_not_modified(&headers) {
             Revalidated::Confirmed => return,
             Revalidated::Mismatch(again) => {
                 permit = again;
@@ -356,18 +465,26 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
 }
 
 /// Moves an answer into the flight, or hands it to the client that caused the fetch.
-async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
+async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
+    let refused = |reason| {
+        if let Some(route) = order.route {
+            let metrics = &order.view.snapshot.routes[route.0].metrics;
+            metrics.worker(order.worker.id).cache_refusal(reason);
+        }
+    };
     let length = answer.body().length();
-    let now = Instant::now();
-    match permit.start(
-        answer.status(),
-        answer.headers(),
-        length,
-        now,
-        clock::wall(),
-    ) {
+    // Whoever wants a part of something large asks for it again, and gets no more than that.
+    let is_asked_again = answer.status() == StatusCode::OK
+        && permit.is_ranged()
+        && length.is_none_or(|length| length > SPARED);
+    match permit.start(answer.status(), answer.headers(), length) {
+        Started::FellBack => own.borrow_mut().fell_back = true,
+        Started::Uncacheable(refusal) if is_asked_again => refused(refusal.reason),
         // Nobody looks before this task yields.
-        Started::Uncacheable(_) => own.borrow_mut().result = Some(Ok(answer)),
+        Started::Uncacheable(refusal) => {
+            refused(refusal.reason);
+            own.borrow_mut().result = Some(Ok(answer));
+        }
         Started::Filling(mut filler) => {
             let mut stream = answer.into_body();
             loop {
@@ -386,7 +503,9 @@ async fn fill(permit: Permit, answer: Response<Stream>, own: &RefCell<Own>) {
                     }
                     None => {
                         // Stored or purged meanwhile: its readers have it whole either way.
-                        let _filled = filler.finish();
+                        if let Filled::Unstored(reason) = filler.finish() {
+                            refused(reason);
+                        }
                         return;
                     }
                 }

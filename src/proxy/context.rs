@@ -55,6 +55,8 @@ pub(super) struct Context {
     pub(super) cache: Option<CacheResult>,
     /// What endpoints see in place of the client's target.
     pub(super) rewritten: Option<Uri>,
+    /// The target that the cache knows it by, where its route leaves out parts of the query.
+    pub(super) keyed: Option<Uri>,
     /// Takes informational answers.
     pub(super) hints: Hints,
     pub(super) exchange: Exchange,
@@ -140,6 +142,7 @@ impl Context {
             route: None,
             cache: None,
             rewritten: None,
+            keyed: None,
             hints: Hints::default(),
             exchange: Exchange::default(),
             sticky: None,

@@ -38,12 +38,12 @@ use crate::wire::{ClientAddress, Peer};
 use super::context::{Context, Exchange, Hints};
 use super::edge;
 use super::headers;
-use super::normalize;
 use super::outbound::Stream;
 use super::reject::Reject;
 use super::sift::Seen;
 use super::trust::Client;
 use super::worker::{View, Worker};
+use super::writes::Write;
 
 /// Everything that sending a request takes, so that a fetch can outlive the client that caused it.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub(super) struct Order {
     /// What endpoints see in place of the client's target.
     rewritten: Option<Uri>,
     /// The route that the request took.
-    route: Option<RouteId>,
+    pub(super) route: Option<RouteId>,
     /// Takes informational answers.
     pub(super) hints: Hints,
     pub(super) id: Uuid,
@@ -215,6 +215,7 @@ async fn attempts(
     let mut failed: Option<EndpointId> = None;
     let mut began = order.began;
     let mut picked = pick(order, upstream, None, began)?;
+    let mut write = Write::new(order, order.upstream);
     loop {
         exchange.attempts += 1;
         exchange.endpoint = Some(Arc::clone(picked.in_flight.endpoint()));
@@ -231,6 +232,7 @@ async fn attempts(
             },
             body: body.take().unwrap_or(RequestBody::Empty),
         };
+        write.is_sent();
         let early = |status, headers: HeaderMap| order.hints.send(status, &headers);
         let error = match order
             .worker
@@ -246,6 +248,7 @@ async fn attempts(
                 picked.in_flight.endpoint().succeeded();
                 target.metrics.worker(order.worker.id).answered(took);
                 *sticky = cookie(order, upstream, &picked);
+                write.answered(answer.response.status(), answer.response.headers());
                 return Ok(receive(order, answer.response, picked));
             }
             Err(error) => error,
@@ -260,6 +263,7 @@ async fn attempts(
             }
             _ => false,
         };
+        write.has_failed(error.unsent.is_some());
         if !again {
             return Err(Reject::Exchange(Box::new(error)));
         }
@@ -358,7 +362,6 @@ fn receive(
     headers::sign(&mut head.headers, head.version);
     // The version of our own hop, whatever the endpoint speaks (RFC 9110 section 2.5).
     head.version = Version::HTTP_11;
-    invalidate(order, head.status);
     Response::from_parts(
         head,
         Stream::Upstream {
@@ -366,24 +369,6 @@ fn receive(
             _in_flight: picked.in_flight,
         },
     )
-}
-
-/// A write that succeeded makes what is stored under its URL unusable (RFC 9111 section 4.4), before
-/// its writer can see the answer.
-fn invalidate(order: &Order, status: http::StatusCode) {
-    let request = &order.request;
-    if request.method.is_safe() || !(status.is_success() || status.is_redirection()) {
-        return;
-    }
-    let host = order.client.key_host(normalize::host(request));
-    let target = request
-        .uri
-        .path_and_query()
-        .map_or("*", |target| target.as_str());
-    let source = &order.view.snapshot.upstreams[order.upstream.0].name;
-    order
-        .worker
-        .invalidate(source, order.client.scheme(), &host, target);
 }
 
 /// What a failure says about its endpoint.

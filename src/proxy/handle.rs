@@ -4,7 +4,7 @@ use std::future::ready;
 use std::rc::Rc;
 
 use futures_util::future::Either;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 
 use crate::body::Inbound;
@@ -21,7 +21,9 @@ use super::normalize::{self, Hops};
 use super::outbound::{Outbound, Stream};
 use super::reject::Reject;
 use super::worker::Worker;
-use super::{cached, challenge, claims, cors, edge, own, respond, sift, static_files, trust};
+use super::{
+    cached, challenge, claims, cors, edge, own, purging, respond, sift, static_files, trust,
+};
 
 /// Takes one request from its head to its answer. What needs nobody else is done before anything is
 /// polled: such an answer, a hit of the cache above all, is never a part of a future's state.
@@ -58,6 +60,10 @@ enum Way {
 }
 
 /// Whom the answer comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, into the future that goes on with it"
+)]
 enum Further {
     Files(RouteId),
     Endpoint(UpstreamId, Inbound),
@@ -146,6 +152,11 @@ fn road(context: &mut Context, hops: Hops, body: Inbound) -> Result<Way, Reject>
             context.rewritten = Some(edge::rewrite(rule, &request, &found, table, rules)?);
         }
     }
+    if let Some(rule) = &route.cache
+        && purging::is_asked(&request)
+    {
+        return purging::purge(context, rule, host).map(Way::Here);
+    }
     match &route.target {
         Target::Redirect(rule) => return own::redirect(rule, &context.about()).map(Way::Here),
         Target::Respond(rule) => return Ok(Way::Here(own::fixed(rule))),
@@ -166,12 +177,12 @@ fn road(context: &mut Context, hops: Hops, body: Inbound) -> Result<Way, Reject>
 }
 
 /// The route of a request. A preflight asks on behalf of another method: where that one's route
-/// answers preflights, it is the route.
+/// answers preflights, it is the route. `PURGE` is for the route that stores what is purged.
 fn find(context: &mut Context, host: &str) -> Result<router::Found, Reject> {
     let request = Rc::clone(&context.request);
     let view = Rc::clone(&context.view);
     let snapshot = &view.snapshot;
-    let find = |method: &http::Method| {
+    let find = |method: &Method| {
         snapshot.table.find(&router::Request {
             method,
             host,
@@ -186,7 +197,15 @@ fn find(context: &mut Context, host: &str) -> Result<router::Found, Reject> {
             let edge = &snapshot.routes[found.route.0].edge;
             edge.as_ref().is_some_and(|edge| edge.cors.is_some())
         });
-    let found = preflight.or_else(|| find(&request.method));
+    let purge = purging::is_asked(&request)
+        .then(|| find(&Method::GET))
+        .flatten()
+        .filter(|found| {
+            let rule = &snapshot.routes[found.route.0].cache;
+            rule.as_ref().is_some_and(|rule| rule.purgers.is_some())
+        });
+    let found = preflight.or(purge);
+    let found = found.or_else(|| find(&request.method));
     let found = found.ok_or(Reject::NoRoute)?;
     context.enter(found.route);
     Ok(found)

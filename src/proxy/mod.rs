@@ -28,14 +28,18 @@ mod headers;
 mod normalize;
 mod outbound;
 mod own;
+mod partial;
 mod path;
+mod purging;
 mod reject;
 mod removed;
 mod respond;
 mod sift;
 mod static_files;
 mod trust;
+pub mod url;
 mod worker;
+mod writes;
 
 pub use outbound::Outbound;
 pub use worker::{View, Worker};

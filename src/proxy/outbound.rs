@@ -19,6 +19,7 @@ use crate::upstream::AnswerBody;
 use crate::upstream::exchange::AnswerError;
 
 use super::context::{Context, End};
+use super::partial::{Part, read};
 use super::static_files::Sending;
 
 /// Where the bytes of an answer come from.
@@ -44,6 +45,8 @@ pub(super) enum Stream {
     },
     /// From the store in pieces, or from a fetch that others may read too.
     Shared(cache::Reader),
+    /// From an endpoint between what is stored, and stored on its way.
+    Part(Box<Part>),
     /// From a disk.
     File(Box<Sending>),
     /// Compressed on its way.
@@ -121,12 +124,13 @@ impl Outbound {
 }
 
 impl Stream {
-    fn is_end(&self) -> bool {
+    pub(super) fn is_end(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Whole(bytes) | Self::Hit { content: bytes, .. } => bytes.is_empty(),
             Self::Upstream { body, .. } => body.is_end_stream(),
             Self::Shared(reader) => reader.is_end_stream(),
+            Self::Part(part) => part.is_end(),
             Self::File(sending) => sending.left() == 0,
             Self::Encoded(encoded) => encoded.encoder.is_end(),
         }
@@ -145,6 +149,9 @@ impl Stream {
             }
             Self::Upstream { body, .. } => body.size_hint(),
             Self::Shared(reader) => reader.size_hint(),
+            Self::Part(part) => part
+                .length()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::File(sending) => SizeHint::with_exact(sending.left()),
             Self::Encoded(_) => SizeHint::default(),
         }
@@ -168,9 +175,8 @@ impl Stream {
                 };
                 (reason, error.into())
             }),
-            Self::Shared(reader) => Pin::new(reader)
-                .poll_frame(task)
-                .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into())),
+            Self::Shared(reader) => read(reader, task),
+            Self::Part(part) => part.poll(task),
             Self::File(sending) => sending.poll(task).map_ok(Frame::data),
             Self::Encoded(encoded) => {
                 let Encoded { source, encoder } = &mut **encoded;

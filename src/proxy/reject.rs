@@ -28,6 +28,9 @@ pub(super) enum Reject {
     /// `TRACE`, which is switched off.
     #[error("the method is not allowed here")]
     NotAllowed,
+    /// `PURGE` from a client that may not.
+    #[error("purging is not allowed from this address")]
+    NotPurger,
     /// An expectation that Headgate does not know (RFC 9110 section 10.1.1).
     #[error("only 100-continue can be expected")]
     Expectation,
@@ -104,6 +107,15 @@ fn is_too_much(error: &ExchangeError) -> bool {
 }
 
 impl Reject {
+    /// Whether no endpoint took the request at all.
+    pub(super) fn is_unreachable(&self) -> bool {
+        match self {
+            Self::NoEndpoint => true,
+            Self::Exchange(error) => matches!(error.stage, Stage::Queue | Stage::Dial),
+            _ => false,
+        }
+    }
+
     /// The status that a client gets.
     pub(super) fn status(&self) -> StatusCode {
         match self {
@@ -120,6 +132,7 @@ impl Reject {
                 Fault::Timeout => StatusCode::REQUEST_TIMEOUT,
             },
             Self::Misdirected | Self::Outdated => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotPurger => StatusCode::FORBIDDEN,
             Self::NotAllowed | Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -154,7 +167,7 @@ impl Reject {
     pub(super) fn reason(&self) -> RejectReason {
         match self {
             Self::Malformed(_) | Self::Expectation => RejectReason::Malformed,
-            Self::NotAllowed => RejectReason::Denied,
+            Self::NotAllowed | Self::NotPurger => RejectReason::Denied,
             Self::BodyTooLarge => RejectReason::BodyTooLarge,
             Self::Fault(fault) => match fault {
                 Fault::Malformed(_)

@@ -160,7 +160,7 @@ impl Worker {
         }
     }
 
-    /// Makes what is stored under a URL unusable, on every worker.
+    /// Makes what is stored under a URL unusable, on every worker, and gives its memory back.
     pub(super) fn invalidate(&self, source: &str, scheme: &str, host: &str, target: &str) {
         let mut scratch = self.scratch.borrow_mut();
         self.cache

@@ -93,7 +93,7 @@ pub fn compile(
             max_body: route.max_body.unwrap_or(config.limits.body).bytes(),
             upgrades: route.upgrades.iter().map(Arc::clone).collect(),
             edge: (route.edge != model::RouteEdge::default()).then(|| Box::new(route.edge.clone())),
-            cache: route.cache.clone(),
+            cache: route.cache.clone().map(Arc::new),
             compress: route.compress.clone(),
             metrics: live.metrics.route(&route.name),
         })
@@ -107,7 +107,23 @@ pub fn compile(
         shard_maps: config.shard_maps.iter().map(shard::Map::new).collect(),
         acme_tokens: acme_tokens(config, live),
         tls,
+        key_queries: key_queries(config),
     })
+}
+
+fn key_queries(config: &model::Config) -> Box<[model::QueryRule]> {
+    let mut rules: Vec<model::QueryRule> = Vec::new();
+    for rule in config
+        .routes
+        .iter()
+        .filter_map(|route| route.cache.as_ref())
+    {
+        let query = &rule.key.query;
+        if *query != model::QueryRule::default() && !rules.contains(query) {
+            rules.push(query.clone());
+        }
+    }
+    rules.into()
 }
 
 fn acme_tokens(config: &model::Config, live: &Live) -> Option<Arc<AcmeTokens>> {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::balancer;
 use crate::cache::Cache;
+use crate::clock::Clock;
 use crate::config::model::CacheStore;
 use crate::health;
 use crate::metrics::Metrics;
@@ -43,10 +44,11 @@ pub struct Live {
 }
 
 impl Live {
-    /// The state of a process that starts, with `sticky_key` drawn at random by the caller.
+    /// The state of a process that starts, whose cache measures ages by `clock`, with `sticky_key` drawn at random by the caller.
     #[must_use]
     pub fn new(
         cache: &CacheStore,
+        clock: Clock,
         workers: usize,
         sticky_key: [u8; 32],
         tls: Arc<tls::Shared>,
@@ -55,7 +57,7 @@ impl Live {
             endpoints: balancer::Registry::default(),
             health: health::Registry::default(),
             client_tls: ClientTlsStore::default(),
-            cache: Cache::new(cache),
+            cache: Cache::new(cache, clock),
             metrics: Metrics::new(workers),
             sticky_key,
             acme_tokens: Arc::default(),

@@ -8,10 +8,11 @@
 mod compile;
 mod live;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::balancer::{Endpoint, EndpointId, Pool};
-use crate::config::model::{self, CacheRule, Compress, RouteEdge, Target};
+use crate::config::model::{self, CacheRule, Compress, QueryRule, RouteEdge, Target};
 use crate::metrics::{self, ProxyError};
 use crate::net::hop::Hop;
 use crate::net::proxy_protocol::Header;
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub acme_tokens: Option<Arc<AcmeTokens>>,
     /// TLS of `config.listeners`, in their order.
     pub tls: Box<[Option<Arc<tls::Server>>]>,
+    /// What caching routes make of queries in the cache's keys; each once, none that changes nothing.
+    key_queries: Box<[QueryRule]>,
 }
 
 /// A route.
@@ -50,7 +53,7 @@ pub struct Route {
     /// Where its requests go.
     pub target: Target,
     /// How it caches, if it does.
-    pub cache: Option<CacheRule>,
+    pub cache: Option<Arc<CacheRule>>,
     /// How its answers are compressed, if they are.
     pub compress: Option<Compress>,
     /// Largest request body in bytes.
@@ -97,6 +100,20 @@ impl Upstream {
 }
 
 impl Snapshot {
+    /// The forms of path and query under which routes may have stored what is asked for by `target`.
+    pub fn stored_forms<'a>(&'a self, target: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
+        let parts = target.split_once('?');
+        let others = self.key_queries.iter().filter_map(move |rule| {
+            let (path, query) = parts?;
+            let left = rule.apply(query)?;
+            Some(match left.as_str() {
+                "" => Cow::Borrowed(path),
+                left => Cow::Owned(format!("{path}?{left}")),
+            })
+        });
+        std::iter::once(Cow::Borrowed(target)).chain(others)
+    }
+
     /// Whether any upstream has this endpoint.
     #[must_use]
     pub fn has_endpoint(&self, id: EndpointId) -> bool {

@@ -6,6 +6,7 @@
 //! report is inside the bounds that `model` states.
 
 mod acme;
+mod caching;
 mod claims;
 mod content;
 mod cors;

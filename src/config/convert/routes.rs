@@ -14,8 +14,8 @@ use super::patterns;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{
-    CacheRule, HostPattern, Match, PathPattern, Redirect, Route, RouteEdge, Segment, ShardKey,
-    ShardMap, ShardMapId, Target, UpstreamId, ValuePattern,
+    HostPattern, Match, PathPattern, Redirect, Route, RouteEdge, Segment, ShardKey, ShardMap,
+    ShardMapId, Target, UpstreamId, ValuePattern,
 };
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::report::{Problem, Span};
@@ -36,9 +36,6 @@ const TARGETS: [(&str, &str); 5] = [
     ("respond", "`respond` is given here"),
     ("files", "`files` is given here"),
 ];
-
-/// RFC 9110 caps what a cache must count at 2^31 seconds.
-const MAX_TTL: std::time::Duration = std::time::Duration::from_secs(1 << 31);
 
 impl Cx<'_> {
     pub(super) fn routes(
@@ -132,7 +129,7 @@ impl Cx<'_> {
             target: target.unwrap_or(Target::Upstream(UpstreamId(0))),
             cache: cache
                 .0
-                .map(|cache| self.cache_rule(&cache, at.field("cache"))),
+                .map(|cache| self.cache_rule(cache, at.field("cache"))),
             compress: compress
                 .0
                 .map(|compress| self.compress(compress, at.field("compress"))),
@@ -416,14 +413,6 @@ impl Cx<'_> {
                 None
             }
             (None, None) => None,
-        }
-    }
-
-    fn cache_rule(self, raw: &raw::CacheRule, at: At<'_>) -> CacheRule {
-        let raw::CacheRule { default_ttl } = raw;
-        let bounds = std::time::Duration::ZERO..=MAX_TTL;
-        CacheRule {
-            default_ttl: self.duration(at, "default_ttl", default_ttl, &bounds),
         }
     }
 }

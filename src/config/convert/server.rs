@@ -11,8 +11,8 @@ use crate::config::defaults;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{
-    AccessLog, AccessLogFormat, AccessLogPath, Admin, CacheStore, ClientTimeouts, Listener, Log,
-    LogFormat, LogLevel,
+    AccessLog, AccessLogFormat, AccessLogPath, Admin, CacheDisk, CacheStore, ClientTimeouts,
+    Listener, Log, LogFormat, LogLevel,
 };
 use crate::config::raw;
 use crate::config::report::Problem;
@@ -206,7 +206,11 @@ impl Cx<'_> {
     }
 
     pub(super) fn cache_store(self, raw: raw::CacheStore, at: At<'_>) -> CacheStore {
-        let raw::CacheStore { memory, max_object } = raw;
+        let raw::CacheStore {
+            memory,
+            max_object,
+            disk,
+        } = raw;
         let memory_bounds = ByteSize(1 << 20)..=ByteSize(1 << 44);
         let typed_memory = self.size(at, "memory", &memory, &memory_bounds);
         let memory = typed_memory.unwrap_or(defaults::CACHE_MEMORY);
@@ -228,7 +232,27 @@ impl Cx<'_> {
         CacheStore {
             memory,
             max_object: typed.unwrap_or_else(|| defaults::cache_max_object(memory)),
+            disk: self.cache_disk(disk.0, at),
         }
+    }
+
+    fn cache_disk(self, typed: Option<raw::CacheDisk>, at: At<'_>) -> Option<CacheDisk> {
+        let raw::CacheDisk { path, size } = typed?;
+        let at = at.field("disk");
+        let bounds = ByteSize(1 << 20)..=ByteSize(1 << 50);
+        let size = self.size(at, "size", &size, &bounds);
+        let Some(folder) = path.0.as_deref().filter(|path| !path.is_empty()) else {
+            self.error(
+                at.span(),
+                "`disk` needs the `path` of a folder",
+                "it is made if it does not exist, and must be for this Headgate alone",
+            );
+            return None;
+        };
+        Some(CacheDisk {
+            path: self.path(folder),
+            size: size.unwrap_or(defaults::CACHE_DISK),
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! unique, numbers are inside their bounds), so no later room checks again.
 
 mod acme;
+mod caching;
 mod claims;
 mod compress;
 mod files;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use super::units::ByteSize;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
+pub use caching::{CacheRule, KeyRule, Purgers, QueryRule, Ranges, SetCookies, StatusPattern};
 pub use claims::{CERTIFICATE, Claims, WRITTEN_ANEW};
 pub use compress::{Coding, Compress, Level, TypePattern};
 pub use files::Files;
@@ -203,6 +205,17 @@ pub struct CacheStore {
     pub memory: ByteSize,
     /// Largest body that is stored; never more than a quarter of `memory`. Default 8 MiB.
     pub max_object: ByteSize,
+    /// Where answers go behind memory. Default: nowhere.
+    pub disk: Option<CacheDisk>,
+}
+
+/// The shared cache's place on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheDisk {
+    /// A folder of this process alone; resolved against the folder of the config file.
+    pub path: PathBuf,
+    /// Bytes of its files, in blocks of 4 KiB. Default 10 GiB.
+    pub size: ByteSize,
 }
 
 /// Bounds on what clients send and take.
@@ -469,11 +482,4 @@ pub enum Target {
     Respond(Arc<Respond>),
     /// `redirect: { https: true }` and nothing else: over TLS there is nothing here.
     Nothing,
-}
-
-/// What a caching route adds to the RFCs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheRule {
-    /// Freshness of a cacheable answer that states none itself. Default: it is not fresh.
-    pub default_ttl: Option<Duration>,
 }

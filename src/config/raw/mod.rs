@@ -161,6 +161,14 @@ pub(crate) struct AccessLog {
 pub(crate) struct CacheStore {
     pub(crate) memory: Text,
     pub(crate) max_object: Text,
+    pub(crate) disk: Lenient<CacheDisk>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CacheDisk {
+    pub(crate) path: Text,
+    pub(crate) size: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -333,6 +341,33 @@ pub(crate) struct ValuePattern {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CacheRule {
     pub(crate) default_ttl: Text,
+    pub(crate) heuristic: Text,
+    pub(crate) status_ttl: Lenient<Named<String>>,
+    pub(crate) stale_while_revalidate: Text,
+    pub(crate) stale_if_error: Text,
+    pub(crate) request_directives: Text,
+    pub(crate) set_cookie: Text,
+    pub(crate) ignore_cookies: List<String>,
+    pub(crate) purge: List<String>,
+    pub(crate) ranges: Text,
+    pub(crate) key: Lenient<KeyRule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct KeyRule {
+    pub(crate) query: Lenient<QueryRule>,
+    pub(crate) headers: List<String>,
+    pub(crate) cookies: List<String>,
+    pub(crate) device: Lenient<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct QueryRule {
+    pub(crate) keep: List<String>,
+    pub(crate) drop: List<String>,
+    pub(crate) sort: Lenient<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

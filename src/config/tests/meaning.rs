@@ -174,7 +174,8 @@ routes:
     assert_eq!(
         route.cache,
         Some(CacheRule {
-            default_ttl: Some(Duration::from_secs(5400))
+            default_ttl: Some(Duration::from_secs(5400)),
+            ..CacheRule::default()
         })
     );
 }
@@ -439,7 +440,7 @@ fn only_what_a_restart_alone_can_change_is_named() {
     let mut new = good("timeouts: { idle: 1s }\n").config;
     assert_eq!(restart_only_changes(&old, &new), [] as [&str; 0]);
     new = good(
-        "workers: 99\nadmin: { address: 127.0.0.1:1 }\nlog: { level: debug }\naccess_log: { format: json }\ncache: { memory: 1MiB, max_object: 1KiB }\n",
+        "workers: 99\nadmin: { address: 127.0.0.1:1 }\nlog: { level: debug }\naccess_log: { format: json }\ncache: { memory: 1MiB, max_object: 1KiB, disk: { path: d } }\n",
     )
     .config;
     assert_eq!(
@@ -450,7 +451,8 @@ fn only_what_a_restart_alone_can_change_is_named() {
             "log",
             "access_log",
             "cache.memory",
-            "cache.max_object"
+            "cache.max_object",
+            "cache.disk"
         ]
     );
     new = old.clone();

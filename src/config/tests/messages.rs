@@ -314,6 +314,14 @@ fn wrong_values_at_the_top_are_told_how_to_be_written() {
             "cache: { memory: 1XB, max_object: 100MiB }\n",
             "1XB | unknown unit `XB`",
         ),
+        (
+            "cache: { disk: { size: 1GiB } }\n",
+            "{ size: 1GiB } | `disk` needs the `path` of a folder",
+        ),
+        (
+            "cache: { disk: { path: d, size: 1KiB } }\n",
+            "1KiB | `size` must be at least 1MiB, it is 1KiB",
+        ),
         ("<<: { workers: 1 }\n", "<< | unknown key `<<`"),
     ] {
         assert_eq!(errors(text), [error], "{text}");
@@ -650,6 +658,18 @@ fn wrong_routes_are_told_why() {
         (
             "{ name: r, upstream: a, compress: { algorithms: [br, br] } }",
             "br | the coding `br` is given twice",
+        ),
+        (
+            "{ name: r, upstream: a, cache: { purge: [] } }",
+            "[] | `purge` is empty",
+        ),
+        (
+            "{ name: r, upstream: a, cache: { purge: [unix, 10.0.0.1/8] } }",
+            "10.0.0.1/8 | `10.0.0.1/8` has bits beyond its prefix",
+        ),
+        (
+            "{ name: r, upstream: a, cache: { purge: [anybody] } }",
+            "anybody | `anybody` is not a network",
         ),
         (
             "{ name: r, upstream: a, compress: { types: [json] } }",

@@ -9,6 +9,7 @@
 //! | `Ca`       | a certificate authority in this process that speaks ACME              |
 //! | `Client`   | one connection to either, in bytes or in requests                     |
 //! | `Process`  | a child, its output in lines, its end                                 |
+//! | `Timed`    | a Headgate in this process, for whose cache a test lets time pass     |
 //! | `Latch`    | something that scripts wait for and tests open                        |
 //! | `Metrics`  | one scrape                                                            |
 //! | `Authority`| certificates; `TlsClient` shows and checks them                       |
@@ -25,6 +26,7 @@ mod metrics;
 mod origin;
 mod process;
 mod server;
+mod timed;
 mod tls;
 
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub(crate) use metrics::Metrics;
 pub(crate) use origin::{Origin, Reply, Seen};
 pub(crate) use process::{Process, kill};
 pub(crate) use server::{Conn, Server};
+pub(crate) use timed::Timed;
 pub(crate) use tls::{Authority, Speaks, TlsClient, replace};
 
 /// Bounds a test that hangs; far longer than anything takes.

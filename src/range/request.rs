@@ -1,16 +1,19 @@
-//! Which bytes a request asks for: `Range` (RFC 9110 section 14.2).
+//! Which bytes a request asks for: `Range` (RFC 9110 section 14.2), and whether it does so of what is
+//! there: `If-Range` (section 13.1.5).
 //!
-//! Pure. Ranges that overlap or nearly touch are sent as one, so that no request gets more bytes than
-//! the file has; one that still asks for many parts gets the whole file instead. Invariant: ranges
-//! that are returned lie within the file, are not empty and do not overlap.
+//! Ranges that overlap or nearly touch are sent as one, so that no request gets more bytes than there
+//! are; one that still asks for many parts gets the whole instead. Invariant: ranges that are returned
+//! lie within the whole, are not empty and do not overlap.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::time::SystemTime;
+
 use http::HeaderMap;
-use http::header::RANGE;
+use http::header::{IF_RANGE, RANGE};
 use smallvec::SmallVec;
 
-/// Parts that one request may ask for; who asks for more gets the whole file.
+/// Parts that one request may ask for; who asks for more gets the whole.
 const MOST: usize = 16;
 /// Ranges that one field may list: what overlaps counts as one part only once it is read.
 const LISTED: usize = 128;
@@ -19,31 +22,66 @@ const GAP: u64 = 80;
 
 /// From the first to the last byte, both counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) first: u64,
-    pub(super) last: u64,
+pub struct Span {
+    /// The first byte.
+    pub first: u64,
+    /// The last one; not before the first.
+    pub last: u64,
 }
 
+/// Spans that do not overlap.
+pub type Spans = SmallVec<[Span; 1]>;
+
 impl Span {
-    pub(super) fn length(self) -> u64 {
+    /// Bytes of it, at least one.
+    #[must_use]
+    pub fn length(self) -> u64 {
         self.last.saturating_sub(self.first).saturating_add(1)
     }
 }
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// The whole file: no range, or none that counts.
+pub enum Wanted {
+    /// The whole: no range, or none that counts.
     Whole,
     /// One part or several, in the order in which they were asked for unless some were joined.
-    Parts(SmallVec<[Span; 1]>),
-    /// Nothing that the file has.
+    Parts(Spans),
+    /// Nothing that is there.
     Unsatisfiable,
 }
 
-/// Reads the field for a file of `length` bytes. Units other than bytes, and what breaks the grammar,
-/// are as if they were not there.
-pub(super) fn wanted(request: &HeaderMap, length: u64) -> Wanted {
+/// Whether a request asks for ranges that could be of something: whatever `wanted` says for one length,
+/// it says `Whole` for all where this is false.
+#[must_use]
+pub fn is_asked(request: &HeaderMap) -> bool {
+    wanted(request, u64::MAX) != Wanted::Whole
+}
+
+/// Whether a range is of what the client has a part of: of the answer with this strong entity tag, or
+/// strong time of change. Without `If-Range` it is.
+#[must_use]
+pub fn is_same(request: &HeaderMap, tag: Option<&[u8]>, modified: Option<SystemTime>) -> bool {
+    let mut fields = request.get_all(IF_RANGE).iter();
+    let Some(field) = fields.next() else {
+        return true;
+    };
+    if fields.next().is_some() {
+        return false;
+    }
+    let text = field.as_bytes().trim_ascii();
+    if text.starts_with(b"\"") || text.starts_with(b"W/") {
+        return !text.starts_with(b"W/") && tag == Some(text);
+    }
+    let date = std::str::from_utf8(text).ok();
+    let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
+    date.is_some() && date == modified
+}
+
+/// Reads the field for a representation of `length` bytes. Units other than bytes, and what breaks the
+/// grammar, are as if they were not there.
+#[must_use]
+pub fn wanted(request: &HeaderMap, length: u64) -> Wanted {
     let mut fields = request.get_all(RANGE).iter();
     let Some(field) = fields.next() else {
         return Wanted::Whole;
@@ -60,7 +98,7 @@ fn parse(field: &[u8], length: u64) -> Option<Wanted> {
     if !unit.eq_ignore_ascii_case(b"bytes=") {
         return None;
     }
-    let mut parts: SmallVec<[Span; 1]> = SmallVec::new();
+    let mut parts = Spans::new();
     let mut listed: usize = 0;
     for spec in set.split(|byte| *byte == b',') {
         let spec = spec.trim_ascii();
@@ -86,7 +124,7 @@ fn parse(field: &[u8], length: u64) -> Option<Wanted> {
     (parts.len() <= MOST).then_some(Wanted::Parts(parts))
 }
 
-/// One range: an error of grammar is `None`, one that the file has nothing of `Some(None)`.
+/// One range: an error of grammar is `None`, one of nothing that is there `Some(None)`.
 fn spec(text: &[u8], length: u64) -> Option<Option<Span>> {
     let dash = text.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (text.get(..dash)?, text.get(dash..)?.strip_prefix(b"-")?);
@@ -113,8 +151,8 @@ fn spec(text: &[u8], length: u64) -> Option<Option<Span>> {
     }))
 }
 
-/// Digits only; a number too large to hold is larger than any file.
-fn number(text: &[u8]) -> Option<u64> {
+/// Digits only; a number too large to hold is larger than any length.
+pub(super) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
@@ -124,10 +162,10 @@ fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
-fn joined(parts: SmallVec<[Span; 1]>) -> SmallVec<[Span; 1]> {
+fn joined(parts: Spans) -> Spans {
     let mut sorted = parts.clone();
     sorted.sort_by_key(|span| span.first);
-    let mut joined: SmallVec<[Span; 1]> = SmallVec::new();
+    let mut joined = Spans::new();
     for span in sorted {
         match joined.last_mut() {
             Some(before) if span.first <= before.last.saturating_add(GAP) => {
@@ -177,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_file_has_nothing_of() {
+    fn what_lies_beyond_the_end() {
         for field in [
             "bytes=1000-",
             "bytes=1000-1001",
@@ -218,6 +256,18 @@ mod tests {
     }
 
     #[test]
+    fn a_request_asks_for_ranges_whatever_the_length() {
+        let asks = |field: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, field.parse().unwrap());
+            is_asked(&headers)
+        };
+        assert!(!is_asked(&HeaderMap::new()));
+        assert!(asks("bytes=0-") && asks("bytes=-0") && asks("bytes=7-9, 20-"));
+        assert!(!asks("items=0-1") && !asks("bytes=2-1") && !asks("bytes="));
+    }
+
+    #[test]
     fn several_ranges_keep_their_order_unless_some_are_joined() {
         assert_eq!(
             of("bytes=500-509,0-9", 1000),
@@ -243,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn no_request_gets_more_than_the_file() {
+    fn no_request_gets_more_than_the_whole() {
         let seed = fastrand::u64(..);
         println!("SEED={seed}");
         let mut random = fastrand::Rng::with_seed(seed);

@@ -1,0 +1,126 @@
+//! Station 5, for a range that is passed on: the part that is missing in the store comes from an endpoint.
+//!
+//! `cached` calls `fetch` where the cache hands out a permit for a part; `outbound` polls the body, which
+//! is made of what was stored before the part, the part, and what was stored behind it. Invariant: the
+//! store has a part before its client has the last byte of it.
+
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::{Body as _, Frame};
+
+use crate::cache::{self, NotKept, PartPermit};
+use crate::config::model::UpstreamId;
+use crate::metrics::{CacheResult, ProxyError};
+use crate::upstream::RequestBody;
+
+use super::context::Context;
+use super::forward::{self, Order};
+use super::outbound::{Broken, Stream};
+use super::reject::Reject;
+
+/// Sends a range on, and keeps what comes.
+pub(super) async fn fetch(
+    context: &mut Context,
+    upstream: UpstreamId,
+    permit: PartPermit,
+) -> Result<Response<Stream>, Reject> {
+    context.cache = Some(CacheResult::Miss);
+    let order = Order::new(context, upstream);
+    let edit = |head: &mut HeaderMap| permit.prepare(head);
+    let sent = forward::send(&order, Some(&edit), RequestBody::Empty).await;
+    context.exchange = sent.exchange;
+    context.sticky = sent.sticky;
+    let (mut head, source) = sent.result?.into_parts();
+    let stream = match permit.start(head.status, &mut head.headers) {
+        Ok(partial) => Stream::Part(Box::new(Part { source, partial })),
+        Err(why) => {
+            count(context, why);
+            source
+        }
+    };
+    Ok(Response::from_parts(head, stream))
+}
+
+fn count(context: &mut Context, why: NotKept) {
+    let snapshot = &context.view.snapshot;
+    let Some(route) = context.route.map(|route| &snapshot.routes[route.0]) else {
+        return;
+    };
+    let metrics = route.metrics.worker(context.worker.id);
+    match why {
+        NotKept::Bypassed(reason) => {
+            metrics.cache_bypass(reason);
+            context.cache = Some(CacheResult::Bypass);
+        }
+        NotKept::Refused(reason) => metrics.cache_refusal(reason),
+    }
+}
+
+/// A part that is missing in the store, and what is there before and after it.
+#[derive(Debug)]
+pub(super) struct Part {
+    source: Stream,
+    partial: cache::Partial,
+}
+
+impl Part {
+    pub(super) fn is_end(&self) -> bool {
+        let cache::Partial {
+            before,
+            filler: _,
+            after,
+        } = &self.partial;
+        before.is_end_stream() && self.source.is_end() && after.is_end_stream()
+    }
+
+    pub(super) fn length(&self) -> Option<u64> {
+        let stored = [&self.partial.before, &self.partial.after];
+        let stored = stored.map(|reader| reader.size_hint().exact());
+        Some(stored[0]? + self.source.length()? + stored[1]?)
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let cache::Partial {
+            before,
+            filler,
+            after,
+        } = &mut self.partial;
+        if !before.is_end_stream() {
+            return read(before, task);
+        }
+        match self.source.poll(task) {
+            Poll::Ready(None) => {
+                // Its connection is free, and it is not asked twice.
+                self.source = Stream::Empty;
+                if after.is_end_stream() {
+                    Poll::Ready(None)
+                } else {
+                    read(after, task)
+                }
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(chunk) = frame.data_ref() {
+                    filler.push(chunk);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            polled => polled,
+        }
+    }
+}
+
+/// The next frame of what the cache has.
+pub(super) fn read(
+    reader: &mut cache::Reader,
+    task: &mut Task<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    Pin::new(reader)
+        .poll_frame(task)
+        .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into()))
+}
