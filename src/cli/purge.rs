@@ -51,7 +51,7 @@ struct To {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct What {
-    /// A URL with all its variants, such as https://shop.example/products/1
+    /// A URL with all its variants, such as `https://shop.example/products/1`
     #[arg(long)]
     url: Option<String>,
     /// All URLs that begin so.
