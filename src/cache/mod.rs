@@ -356,12 +356,6 @@ impl Cache {
         self.store.remove(scratch);
     }
 
-    /// Makes everything stored or in flight unusable.
-    pub fn invalidate_all(&self) {
-        let number = self.generations.purge_all(Strength::Hard);
-        self.purged(disk::Purged::All, number, Strength::Hard);
-    }
-
     /// Figures for metrics. Does the store's outstanding maintenance first, so it is not for a worker.
     pub fn stats(&self) -> Stats {
         self.store.settle();

@@ -156,11 +156,6 @@ impl Permit {
         range::is_asked(&self.request)
     }
 
-    /// Why the request goes to the origin.
-    pub fn forward(&self) -> Forward {
-        self.forward
-    }
-
     /// The place of the client that caused the fetch, a reader like every other. To be taken
     /// before `start`.
     pub fn waiter(&self) -> Waiter {
