@@ -6,7 +6,8 @@
 //! turn: one `send` per connection, all of them in a row. Large messages are written directly.
 //! Used by `server` and `upstream` alike; TLS lies on top of it. Invariant: bytes leave in the order
 //! in which they were written, and at most `LARGEST` of them wait; when the kernel takes no more,
-//! the connection's own task is woken to wait for it, which holds the writer back as usual.
+//! the connection's own task is woken to wait for it, which holds the writer back as usual. A flush is
+//! done when the batch has the bytes: whoever wrote flushes again when it is woken, until `unsent` is 0.
 
 use std::cell::{Cell, RefCell};
 use std::io;

@@ -158,9 +158,15 @@ impl Io {
             if self.guard.poll_flush(cx)?.is_pending() {
                 return Poll::Pending;
             }
-            self.dirty = false;
+            // What is in the batch's hands may come back, and is looked at again then.
+            self.dirty = self.guard.stream().unsent() > 0;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether everything that was written is on its way, for certain.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.out.is_empty() && !self.dirty
     }
 
     /// Ready when the client has left, as far as that shows while nothing is written to it. A body

@@ -144,7 +144,9 @@ impl<H: Handler> Shared<H> {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
-                Poll::Pending if conn.watch.may_rest() => Poll::Ready(Next::Idle),
+                Poll::Pending if conn.watch.may_rest() && io.is_flushed() => {
+                    Poll::Ready(Next::Idle)
+                }
                 Poll::Pending => Poll::Pending,
             }
         })

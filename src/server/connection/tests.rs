@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::conn::Conn;
@@ -231,8 +231,13 @@ impl Bench {
 
     async fn accepted(&self) -> (Socket, Peer, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Little room in the kernel for what a client does not read.
+        let socket = socket2::SockRef::from(&listener);
+        socket.set_send_buffer_size(4096).unwrap();
         let local = listener.local_addr().unwrap();
-        let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        let (client, accepted) = tokio::join!(client.connect(local), listener.accept());
         let (stream, address) = accepted.unwrap();
         let peer = Peer::new(address, Some(local), false, 1);
         (
@@ -641,5 +646,35 @@ fn a_short_body_that_nobody_read_is_drained_and_a_long_one_costs_the_connection(
         assert!(!bench.served.is_finished());
         bench.pass(Duration::from_secs(3)).await;
         (&mut bench.served).await.unwrap();
+    });
+}
+
+#[test]
+fn the_end_of_an_answer_that_the_kernel_had_no_room_for_follows_when_there_is_some() {
+    run(|| async {
+        let mut bench = Bench::new().await;
+        let (conn, peer, client) = bench.connection().await;
+        bench.client = client;
+        let (shared, talking) = (Rc::clone(&bench.shared), Rc::clone(&conn));
+        tokio::task::spawn_local(async move { shared.converse(&talking, &peer).await });
+        let mut asked = 0;
+        // The client does not read; at some answer the kernel takes no more, and nothing comes after it
+        // that would push.
+        while conn.io.borrow_mut().guard.stream().unsent() == 0 {
+            bench.send("GET /one HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            asked += 1;
+            while conn.serial.get() < asked {
+                tokio::task::yield_now().await;
+            }
+            bench.pass(TICK).await;
+        }
+        let mut answers = 0;
+        let mut text = String::new();
+        while answers < asked {
+            text = bench.read_until("/one").await;
+            answers += text.matches("HTTP/1.1 200").count() as u64;
+        }
+        assert!(text.ends_with("/one"), "{text}");
+        assert_eq!(conn.io.borrow_mut().guard.stream().unsent(), 0);
     });
 }

@@ -21,7 +21,7 @@ use super::super::pool::{Keep, Link, Pools, Target};
 use super::super::tunnels::Life;
 use super::poll_read;
 use super::tunnel::Tunnel;
-use super::upload::{Stopped, Upload};
+use super::upload::{Stopped, Upload, poll_rest};
 
 /// As much of a large body is read at once.
 const LARGE: usize = 64 * 1024;
@@ -195,6 +195,9 @@ impl Message {
                 Poll::Ready(Ok(())) if upload.is_done() => self.upload = None,
                 Poll::Ready(_) | Poll::Pending => {}
             }
+        } else {
+            // An endpoint that takes no more may answer all the same.
+            let _left = poll_rest(cx, &mut link.stream);
         }
         let polled = if self
             .rest
@@ -246,6 +249,7 @@ impl Message {
         if self.rest.persists
             && self.upload.is_none()
             && self.rest.input.is_empty()
+            && link.stream.unsent() == 0
             && link.is_quiet()
         {
             self.lease

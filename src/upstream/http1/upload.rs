@@ -45,6 +45,15 @@ enum State {
     Stopped,
 }
 
+/// Sends what the kernel had no room for when its batch was sent. Ready when nothing is left of it.
+pub(super) fn poll_rest(cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Stopped>> {
+    if stream.unsent() == 0 {
+        return Poll::Ready(Ok(()));
+    }
+    let flushed = Pin::new(stream).poll_flush(cx);
+    flushed.map_err(|error| Stopped::Endpoint(error.kind()))
+}
+
 /// A request on its way.
 #[derive(Debug)]
 pub(super) struct Upload {
@@ -129,8 +138,10 @@ impl Upload {
         cx: &mut Context<'_>,
         stream: &mut Stream,
     ) -> Poll<Result<(), Stopped>> {
-        if self.is_over() {
-            return Poll::Ready(Ok(()));
+        match self.state {
+            State::Stopped => return Poll::Ready(Ok(())),
+            State::Done => return poll_rest(cx, stream),
+            State::Flowing | State::Ended => {}
         }
         let result = ready!(self.advance(cx, stream));
         match &result {

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Body as _, Frame};
+use tokio::net::UnixListener;
 
 use super::super::exchange::AnswerError;
 use super::*;
+use crate::config::model::EndpointAddress;
 use crate::metrics::ProxyError as Reason;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -447,5 +449,54 @@ fn requests_that_could_have_a_body_say_that_they_have_none() {
             }
         };
         tokio::join!(serving, asking);
+    });
+}
+
+/// Lets the tasks that are ready run, the batch among them.
+async fn turns() {
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn the_end_of_a_request_that_the_kernel_had_no_room_for_follows_when_there_is_some() {
+    const PIECE: &str = match std::str::from_utf8(&[b'x'; 4000]) {
+        Ok(piece) => piece,
+        Err(_) => "",
+    };
+    run(|mut bench| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<std::path::Path> = folder.path().join("endpoint").into();
+        let listener = UnixListener::bind(&path).unwrap();
+        let address = EndpointAddress::Unix(path);
+        bench.endpoint = Registry::default().endpoint(&"shop".into(), &"unix".into(), &address);
+        // A Unix socket has room for some dozens of these: one of the rounds ends where it is full.
+        for count in 1..120 {
+            let (hand, mut came) = (Hand::default(), 0);
+            let body = bench.body(Inbound::body(hand.clone()));
+            let serving = async {
+                let (mut peer, _) = listener.accept().await.unwrap();
+                for _ in 0..count {
+                    hand.give(PIECE);
+                    turns().await;
+                }
+                hand.end();
+                turns().await;
+                // Only now does the endpoint read.
+                let mut text = Vec::new();
+                while !text.ends_with(b"\r\n0\r\n\r\n") {
+                    assert_ne!(peer.read_buf(&mut text).await.unwrap(), 0);
+                }
+                came = text.iter().filter(|byte| **byte == b'x').count();
+                peer.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+                    .await
+                    .unwrap();
+            };
+            let asking = bench.send(with("POST", body));
+            let (answer, ()) = tokio::join!(asking, serving);
+            assert_eq!(answer.unwrap().response.status(), 200);
+            assert!(came >= count * PIECE.len(), "{came} of {count} pieces");
+        }
     });
 }
