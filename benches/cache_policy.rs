@@ -160,6 +160,7 @@ impl Gate {
             memory: ByteSize(memory),
             max_object: ByteSize(1 << 20),
             disk: None,
+            startup_grace: Duration::ZERO,
         };
         Self::on(Cache::new(&config, Clock::default()), 64)
     }
@@ -268,6 +269,7 @@ fn stalls() {
             memory: ByteSize(64 << 20),
             max_object: ByteSize(1 << 20),
             disk: None,
+            startup_grace: Duration::ZERO,
         };
         let cache = Cache::new(&config, Clock::default());
         let ended = AtomicBool::new(false);

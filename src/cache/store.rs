@@ -35,6 +35,10 @@ const MAX_VARIANTS: usize = 16;
 /// How long a URL is known for an answer that could not be stored.
 const MARKED_FOR: Duration = Duration::from_secs(10);
 
+/// How long it is known that an answer was too large, to requests for a part: to find out again costs the
+/// beginning of the whole and a connection. A request for the whole costs no more than its answer.
+const LARGE_FOR: Duration = Duration::from_secs(10 * 60);
+
 impl Store {
     pub(super) fn new(limit: usize, hasher: RandomState) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
@@ -113,24 +117,12 @@ impl Store {
     }
 
     /// Remembers that answers for this key are not stored.
-    pub(super) fn mark(
-        &self,
-        key: &[u8],
-        whose: Whose,
-        generation: Generation,
-        now: Instant,
-        reservation: Reservation,
-    ) {
-        let mark = Mark {
-            until: now + MARKED_FOR,
-            whose,
-            generation,
-        };
+    pub(super) fn mark(&self, key: &[u8], mark: Mark, now: Instant, reservation: Reservation) {
         self.slots.entry(key.into()).and_upsert_with(|old| {
             let variants = old
                 .map(|slot| slot.into_value().variants.clone())
                 .unwrap_or_default();
-            Slot::new(variants, Some(mark), reservation)
+            Slot::new(variants, Some((mark, now)), reservation)
         });
     }
 
@@ -174,16 +166,18 @@ impl Store {
 #[derive(Debug)]
 pub(super) struct Slot {
     variants: Box<[Arc<Entry>]>,
-    mark: Option<Mark>,
+    /// What was found, and when.
+    mark: Option<(Mark, Instant)>,
     charge: u32,
     _reservation: Reservation,
 }
 
+/// That an answer could not be stored.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
-    until: Instant,
-    whose: Whose,
-    generation: Generation,
+pub(super) struct Mark {
+    pub(super) whose: Whose,
+    pub(super) is_too_large: bool,
+    pub(super) generation: Generation,
 }
 
 /// Whose answers were found uncacheable.
@@ -199,7 +193,11 @@ impl Slot {
     /// What a slot and its place in the index take beside the key, which is held once.
     pub(super) const OVERHEAD: usize = 400;
 
-    fn new(variants: Box<[Arc<Entry>]>, mark: Option<Mark>, reservation: Reservation) -> Arc<Self> {
+    fn new(
+        variants: Box<[Arc<Entry>]>,
+        mark: Option<(Mark, Instant)>,
+        reservation: Reservation,
+    ) -> Arc<Self> {
         let bytes: usize = variants.iter().map(|entry| entry.charge).sum();
         let charge = u32::try_from(bytes + reservation.bytes()).unwrap_or(u32::MAX);
         Arc::new(Self {
@@ -245,17 +243,21 @@ impl Slot {
         newest.map(|entry| &entry.vary)
     }
 
-    /// Whether an answer to such a request was found uncacheable a moment ago.
+    /// Whether an answer to such a request, for a user or for a part, was found uncacheable a moment ago.
     pub(super) fn is_marked(
         &self,
-        is_personal: bool,
+        (is_personal, is_ranged): (bool, bool),
         now: Instant,
         generations: &Generations,
         url: &[u8],
     ) -> bool {
-        self.mark.is_some_and(|mark| {
+        self.mark.is_some_and(|(mark, found)| {
+            let counts_for = match mark.is_too_large && is_ranged {
+                true => LARGE_FOR,
+                false => MARKED_FOR,
+            };
             (is_personal || mark.whose == Whose::Anyone)
-                && now < mark.until
+                && now.saturating_duration_since(found) < counts_for
                 && generations.standing(mark.generation, url, &[]) == Standing::Current
         })
     }
