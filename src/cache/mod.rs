@@ -31,6 +31,9 @@ mod entry;
 mod fill;
 mod flight;
 mod freshness;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kept;
 mod key;
 mod parts;
