@@ -4,9 +4,8 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
-use uuid::Uuid;
 
 use crate::config::model::{Config, PathRules};
 use crate::wire::{ClientAddress, Peer};
