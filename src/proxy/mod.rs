@@ -19,7 +19,7 @@ mod cors;
 mod edge;
 mod forward;
 mod forwarded;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod grpc;
