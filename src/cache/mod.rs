@@ -31,7 +31,7 @@ mod entry;
 mod fill;
 mod flight;
 mod freshness;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod kept;

@@ -1,4 +1,4 @@
-//! Doors into this room for `fuzz/`, compiled for it alone.
+//! Doors into this room for `fuzz/`, compiled for it and, so that they stay whole, with the tests.
 //!
 //! What is read from files has checksums, which no fuzzer would guess: they are added here.
 

@@ -14,7 +14,7 @@
 //! Invariants: what cannot be read exactly as it was written is not there; what purges may have missed is
 //! doubtful, and asked about before it is used; after the first error of the disk it is left alone.
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 mod index;
 mod purges;
