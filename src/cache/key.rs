@@ -65,9 +65,9 @@ pub(super) fn extend(scratch: &mut Vec<u8>, rule: &KeyRule, request: &HeaderMap)
         // A field's name has no blank.
         scratch.extend_from_slice(b"\0cookie ");
         scratch.extend_from_slice(name.as_bytes());
-        if let Some(value) = cookies::value(request, name) {
+        for cookie in cookies::named(request, name) {
             scratch.push(b'\n');
-            scratch.extend_from_slice(value);
+            scratch.extend_from_slice(cookie);
         }
     }
     if rule.device {

@@ -76,7 +76,10 @@ use permit::Flying;
 use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
+use tags::Tags;
+use vary::Vary;
 
+pub use device::tell_device;
 pub use disk::DiskStats;
 pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
@@ -346,14 +349,20 @@ impl Cache {
             // It says nothing of what others are told.
             return;
         }
-        let is_described = conditional::describes(answer, &stored.head.headers);
+        // What is nominated anew may have another value in the request that the body is of.
+        let is_selected_alike =
+            Vary::of(&merged, request.headers).is_ok_and(|vary| vary == stored.vary);
+        let is_described =
+            is_selected_alike && conditional::describes(answer, &stored.head.headers);
         let Some(kept) = judged.ok().filter(|_| is_described) else {
             self.purge_url(key.url(), Strength::Soft);
             return;
         };
+        let tags = Tags::of(&merged, key.url(), &self.hasher);
         let under = permit::Under {
             vary: stored.vary.clone(),
-            tags: stored.tags.clone(),
+            // Too many of them to be purged by: the old ones count on.
+            tags: tags.unwrap_or_else(|| stored.tags.clone()),
             generation: stored.generation,
         };
         let entry = self.under_a_new_head(stored, &merged, &kept, under, &times);

@@ -23,7 +23,6 @@ use crate::range::{ContentRange, OF_THE_CONTENT, Piece, Pieces, Span, content_ra
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
-use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head, Hit, HitBody, Way};
 use super::flight::Boarded;
 use super::freshness::{Personal, Storable, Times, date_of, judge};
@@ -32,7 +31,7 @@ use super::key::Key;
 use super::permit::Flying;
 use super::portion::{Parts, Portion, Strong};
 use super::purge::{Generation, Standing};
-use super::reader::Reader;
+use super::reader::{ReadError, Reader};
 use super::status::{Bypass, Forward, Refusal, Uncacheable};
 use super::store::Slot;
 use super::tags::Tags;
@@ -254,10 +253,6 @@ impl PartPermit {
     /// Makes the client's head into the one to send: it asks for what is missing, as long as the
     /// stored parts hold (RFC 9110 section 13.1.5).
     pub fn prepare(&self, headers: &mut HeaderMap) {
-        if self.rule.key.device {
-            let class = HeaderValue::from_static(device::class(&self.request));
-            headers.insert(X_DEVICE_CLASS, class);
-        }
         let (Some(gap), Some(known)) = (&self.gap, &self.known) else {
             return;
         };
@@ -287,7 +282,8 @@ impl PartPermit {
         status: StatusCode,
         headers: &mut HeaderMap,
     ) -> Result<Partial, NotKept> {
-        let range = ContentRange::of(headers).filter(|_| status == StatusCode::PARTIAL_CONTENT);
+        let range = ContentRange::of(headers)
+            .filter(|range| status == StatusCode::PARTIAL_CONTENT && is_as_long(headers, *range));
         let Some(range) = range else {
             let is_other =
                 |known: &Arc<Entry>| Strong::of(&known.head.headers) != Strong::of(headers);
@@ -347,8 +343,12 @@ impl PartPermit {
         let stored = Strong::of(&known.head.headers);
         match Strong::of(headers) {
             Some(validator) => stored == Some(validator),
-            // It was asked for on condition of a date, which such an answer need not repeat.
-            None => self.gap.is_some() && is_silent(headers) && stored.is_some(),
+            // It was asked for on condition of a date, which such an answer need not repeat; a tag it must
+            // (RFC 9110 section 15.3.7).
+            None => {
+                let by_date = matches!(stored, Some(Strong::Modified(_)));
+                self.gap.is_some() && is_silent(headers) && by_date
+            }
         }
     }
 
@@ -486,6 +486,14 @@ fn whole(known: Option<&Entry>, headers: &HeaderMap) -> HeaderMap {
     whole
 }
 
+/// Whether an answer does not say that its content is longer or shorter than its part.
+fn is_as_long(headers: &HeaderMap, range: ContentRange) -> bool {
+    let said = headers.get(CONTENT_LENGTH).map(|said| said.to_str());
+    said.is_none_or(|said| {
+        said.ok().and_then(|said| said.parse().ok()) == Some(range.span.length())
+    })
+}
+
 fn is_silent(headers: &HeaderMap) -> bool {
     !headers.contains_key(ETAG) && !headers.contains_key(LAST_MODIFIED)
 }
@@ -521,20 +529,27 @@ pub struct PartFiller {
 
 impl PartFiller {
     /// Keeps a copy. With the last byte it is stored, before anyone can ask for it.
-    pub fn push(&mut self, chunk: &Bytes) {
+    ///
+    /// # Errors
+    /// When more comes than the part has.
+    pub fn push(&mut self, chunk: &Bytes) -> Result<(), ReadError> {
         let length = chunk.len() as u64;
-        if self.entry.is_none() || length == 0 {
-            return;
-        }
-        if length > self.left || !self.keep(chunk) {
+        let Some(left) = self.left.checked_sub(length) else {
             // What came before is still right.
             self.finish();
-            return;
-        }
-        self.left -= length;
-        if self.left == 0 {
+            return Err(ReadError);
+        };
+        self.left = left;
+        let is_kept = self.entry.is_none() || length == 0 || self.keep(chunk);
+        if !is_kept || left == 0 {
             self.finish();
         }
+        Ok(())
+    }
+
+    /// Whether all of the part has come.
+    pub fn is_whole(&self) -> bool {
+        self.left == 0
     }
 
     fn keep(&mut self, chunk: &Bytes) -> bool {

@@ -160,6 +160,7 @@ impl Context {
     pub(super) fn about(&self) -> About<'_> {
         About {
             request: &self.request,
+            keyed: None,
             client: &self.client,
             id: self.id,
         }
