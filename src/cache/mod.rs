@@ -326,7 +326,7 @@ impl Cache {
             bytes: scratch,
             url_len,
         };
-        let Some(slot) = self.store.find(key.bytes) else {
+        let Some(slot) = self.store.find_again(key.bytes) else {
             return;
         };
         let found = slot.select(request.headers, &self.generations, key.url());
@@ -465,7 +465,7 @@ impl Cache {
         // Between this request's look-up and its boarding an earlier flight may have landed. A
         // flight is stored before it leaves the table, so looking once more leaves no gap.
         let key = flying.flight.stored_key();
-        if let Some(slot) = self.store.find(key.bytes)
+        if let Some(slot) = self.store.find_again(key.bytes)
             && let Some((entry, Standing::Current)) =
                 slot.select(request.headers, &self.generations, key.url())
             && entry.is_fresh(asked.now)

@@ -431,7 +431,7 @@ impl PartPermit {
         let cache = &self.cache;
         let parts_key = self.parts_key();
         let url = self.key.get(..self.url_len).unwrap_or_default();
-        let slot = cache.store.find(&parts_key);
+        let slot = cache.store.find_again(&parts_key);
         let others = slot
             .as_deref()
             .and_then(|slot| slot.select(&self.request, &cache.generations, url));
