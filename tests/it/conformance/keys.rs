@@ -224,6 +224,7 @@ async fn a_claim_comes_no_later_than_with_the_head() {
         .await;
     client.answer().await.expect(200);
     let trailers = origin.last("/p").trailers.join(" ").to_ascii_lowercase();
+    assert!(trailers.contains("x-late"), "{trailers}");
     assert!(!trailers.contains("price-group"), "{trailers}");
 }
 
