@@ -48,6 +48,7 @@ mod store;
 mod tags;
 mod targeted;
 mod vary;
+mod written;
 
 #[cfg(test)]
 mod tests;
