@@ -15,8 +15,8 @@
 //!
 //! One `Cache` is shared by all workers. A hit takes no lock, builds its key in the caller's
 //! buffer, and costs one look-up in the store and two loads of a generation. What may be stored
-//! and for how long is decided in `freshness`, by what an answer says in `targeted` and `control`, by whom it may be used in `vary` and `conditional`, what of
-//! it in `portion`.
+//! and for how long is decided in `freshness`, by what an answer says in `targeted` and `control`, by whom it may be used in `vary` and `conditional`,
+//! what of it in `portion`, and in which coding in `form`.
 //! Invariants: bytes are bounded by `budget` alone; what was fetched before a purge is never served
 //! to a request that comes after it (`purge`).
 
@@ -29,6 +29,7 @@ mod disk;
 mod entry;
 mod fill;
 mod flight;
+mod form;
 mod freshness;
 mod kept;
 mod key;
@@ -51,7 +52,7 @@ mod tests;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use http::header::{AUTHORIZATION, COOKIE, ETAG};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE, ETAG};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
@@ -76,6 +77,7 @@ pub use disk::DiskStats;
 pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
+pub use form::{Decoding, Form};
 pub use parts::{NotKept, PartFiller, PartPermit, Partial};
 pub use permit::{Permit, Revalidated, Started};
 pub use portion::Parts;
@@ -207,13 +209,14 @@ impl Cache {
             request.host,
             request.path_and_query,
         );
-        key::extend(scratch, &rule.key, request.headers);
+        key::extend(scratch, rule, request.headers);
         let slot = self.store.find(scratch);
         let url = scratch.get(..url_len).unwrap_or_default();
         let mut found = Found {
             slot: slot.as_deref(),
             url_len,
             stale: None,
+            form: Form::AsSent,
             forward: Forward::UriMiss,
         };
         let mut serves_stale = false;
@@ -226,9 +229,15 @@ impl Cache {
                         false => Lookup::Bypass(Bypass::Authorization),
                     };
                 }
+                let Some(form) = entry.head.form(request.headers) else {
+                    return match asked.control.only_if_cached {
+                        true => Lookup::Unsatisfiable,
+                        false => Lookup::Bypass(Bypass::NoTransform),
+                    };
+                };
                 let is_fresh = standing == Standing::Current && entry.is_fresh(now);
                 if asked.is_answered_by(&entry.age, is_fresh) {
-                    return Lookup::Hit(asked.hit(Arc::clone(entry), request));
+                    return Lookup::Hit(asked.hit(Arc::clone(entry), form, request));
                 }
                 serves_stale = !asked.control.demands()
                     && !is_fresh
@@ -239,12 +248,13 @@ impl Cache {
                     Forward::Stale
                 };
                 found.stale = Some(entry);
+                found.form = form;
             } else if slot.varies_by(&self.generations, url).is_some() {
                 found.forward = Forward::VaryMiss;
             }
         }
         if let Some(entry) = found.stale.filter(|_| serves_stale) {
-            let hit = asked.hit(Arc::clone(entry), request);
+            let hit = asked.hit(Arc::clone(entry), found.form, request);
             // A fetch asks for the whole answer, which `HEAD` does not; the next `GET` will.
             let asks = *request.method == Method::GET && !asked.control.only_if_cached;
             let fetch = asks.then(|| self.miss(rule, request, &asked, &found, scratch));
@@ -295,7 +305,7 @@ impl Cache {
             request.host,
             request.path_and_query,
         );
-        key::extend(scratch, &rule.key, request.headers);
+        key::extend(scratch, rule, request.headers);
         let key = Key {
             bytes: scratch,
             url_len,
@@ -313,14 +323,19 @@ impl Cache {
             received: self.clock.now(),
             wall: self.clock.wall(),
         };
-        let merged = conditional::merged(&stored.head.said(), answer);
+        let said = stored.head.said();
+        if rule.coding.is_some() && answer.get(CONTENT_ENCODING) != said.get(CONTENT_ENCODING) {
+            // It is asked for in the codings that its client takes, and tells of what is in another.
+            return;
+        }
+        let merged = conditional::merged(&said, answer);
         let whose = personal(rule, request);
         let judged = freshness::judge(stored.head.status, &merged, rule, whose, &times);
         if let Err(Uncacheable::Authorization | Uncacheable::Cookie) = judged {
             // It says nothing of what others are told.
             return;
         }
-        let is_described = conditional::describes(answer, &stored.head.headers);
+        let is_described = conditional::describes(answer, &said);
         let Some(kept) = judged.ok().filter(|_| is_described) else {
             self.purge_url(key.url(), Strength::Soft);
             return;
@@ -445,6 +460,7 @@ impl Cache {
             && entry.is_fresh(asked.now)
             && asked.is_answered_by(&entry.age, true)
             && (!asked.is_personal() || entry.age.is_for_all())
+            && let Some(form) = entry.head.form(request.headers)
         {
             let entry = Arc::clone(entry);
             let shared = Ok(());
@@ -453,7 +469,7 @@ impl Cache {
                 shared,
                 came: Came::Found,
             });
-            return Lookup::Hit(asked.hit(entry, request));
+            return Lookup::Hit(asked.hit(entry, form, request));
         }
         let room = Permit::OVERHEAD + Slot::OVERHEAD + 2 * flying.flight.key_len();
         let Some(reservation) = self.reserve(room) else {
@@ -494,6 +510,8 @@ struct Found<'a> {
     slot: Option<&'a Slot>,
     /// To be validated, or to be served should the origin fail.
     stale: Option<&'a Arc<Entry>>,
+    /// In which form a client would be given that.
+    form: Form,
     forward: Forward,
 }
 
@@ -504,7 +522,7 @@ impl Found<'_> {
         let fits = self.stale.filter(|entry| entry.has_validator());
         let key = self.slot.map(|slot| slot.variants()).unwrap_or_default();
         let others = key.iter().filter(|other| {
-            other.head.headers.contains_key(ETAG)
+            other.head.validators().contains_key(ETAG)
                 && self.stale.is_none_or(|fits| !Arc::ptr_eq(fits, other))
                 && other.is_left(generations, url)
         });
@@ -615,8 +633,8 @@ impl Asked {
             && min_fresh.is_none_or(|least| is_fresh && age.left(self.now) >= least)
     }
 
-    fn hit(&self, entry: Arc<Entry>, request: &Request<'_>) -> Hit {
+    fn hit(&self, entry: Arc<Entry>, form: Form, request: &Request<'_>) -> Hit {
         let conditions = (self.is_conditional || self.is_ranged).then_some(request.headers);
-        Hit::new(entry, request.method, conditions)
+        Hit::new(entry, form, request.method, conditions)
     }
 }

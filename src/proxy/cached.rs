@@ -28,7 +28,8 @@ use crate::wire;
 use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
 use super::forward::{self, Order, Sent};
-use super::outbound::Stream;
+use super::forms;
+use super::outbound::{Encoded, Stream};
 use super::partial;
 use super::reject::Reject;
 
@@ -71,7 +72,10 @@ pub(super) fn at_once(
         cache.look_up(rule, request, now, scratch)
     });
     match found {
-        Lookup::Hit(hit) => AtOnce::Hit(hit_answer(context, hit, CacheResult::Hit, now)),
+        Lookup::Hit(hit) => match hit_answer(context, hit, CacheResult::Hit, now) {
+            Ok(answer) => AtOnce::Hit(answer),
+            Err(why) => AtOnce::Not(Some(Lookup::Bypass(why))),
+        },
         other => AtOnce::Not(Some(other)),
     }
 }
@@ -132,13 +136,21 @@ pub(super) async fn look_up(
             })
         });
         let (waiter, lead) = match found {
-            Lookup::Hit(hit) => return Ok(hit_answer(context, hit, CacheResult::Hit, now)),
+            Lookup::Hit(hit) => {
+                return match hit_answer(context, hit, CacheResult::Hit, now) {
+                    Ok(answer) => Ok(answer),
+                    Err(why) => pass_by(context, upstream, body, why).await,
+                };
+            }
             Lookup::Stale(hit, refresh) => {
                 if let Some(permit) = refresh {
                     let order = Order::new(context, upstream);
                     tokio::task::spawn_local(fetch(order, permit, Rc::default()));
                 }
-                return Ok(hit_answer(context, hit, CacheResult::Stale, now));
+                return match hit_answer(context, hit, CacheResult::Stale, now) {
+                    Ok(answer) => Ok(answer),
+                    Err(why) => pass_by(context, upstream, body, why).await,
+                };
             }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Part(permit) => return partial::fetch(context, upstream, permit).await,
@@ -165,7 +177,7 @@ pub(super) async fn look_up(
                 (waiter, Some(own))
             }
         };
-        match wait(context, waiter, lead).await? {
+        match wait(context, rule, waiter, lead).await? {
             Waited::Answer(answer) => return Ok(answer),
             Waited::Alone(refusal) => {
                 alone = refusal;
@@ -290,19 +302,26 @@ fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'
     }
 }
 
+/// # Errors
+/// When there is no room to decompress it.
 fn hit_answer(
     context: &mut Context,
     hit: cache::Hit,
     result: CacheResult,
     now: Instant,
-) -> Response<Stream> {
+) -> Result<Response<Stream>, Bypass> {
+    let decoder = match hit.decoding() {
+        Some(decoding) => Some(forms::decoder(context, decoding).ok_or(Bypass::Memory)?),
+        None => None,
+    };
     context.cache = Some(result);
+    context.is_settled = forms::is_settled(context, hit.form());
     let hit = if may_stay_lines(context) {
         match hit.into_lines(now) {
             Ok((status, lines, content)) => {
                 // Room for the request id.
                 let headers = HeaderMap::with_capacity(1);
-                return response(status, headers, Stream::Hit { lines, content });
+                return Ok(response(status, headers, Stream::Hit { lines, content }));
             }
             Err(hit) => hit,
         }
@@ -315,7 +334,7 @@ fn hit_answer(
         HitBody::One(bytes) => Stream::Whole(bytes),
         body @ (HitBody::Segments(_) | HitBody::Parts(_)) => Stream::Shared(body.into()),
     };
-    response(status, headers, stream)
+    Ok(response(status, headers, forms::through(decoder, stream)))
 }
 
 /// Whether nobody on the way to the client looks at the fields of an answer.
@@ -323,7 +342,9 @@ fn may_stay_lines(context: &Context) -> bool {
     let route = context
         .route
         .map(|route| &context.view.snapshot.routes[route.0]);
-    route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
+    route.is_some_and(|route| {
+        route.edge.is_none() && (route.compress.is_none() || context.is_settled)
+    })
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {
@@ -365,6 +386,7 @@ enum Waited {
 /// When one's own has failed.
 async fn wait(
     context: &mut Context,
+    rule: &CacheRule,
     waiter: Waiter,
     lead: Option<Rc<RefCell<Own>>>,
 ) -> Result<Waited, Reject> {
@@ -389,12 +411,18 @@ async fn wait(
         context.cache = Some(CacheResult::Stale);
     }
     Ok(match (outcome, own.result) {
-        (Outcome::Shared(answer), _) => {
-            let stream = Stream::Shared(answer.body);
-            Waited::Answer(response(answer.status, answer.headers, stream))
-        }
+        (Outcome::Shared(answer), _) => match shared(context, answer) {
+            Some(answer) => Waited::Answer(answer),
+            None => Waited::Alone(NO_ROOM),
+        },
         (Outcome::Released(refusal), Some(result)) => {
-            let mut answer = result?;
+            let answer = match rule.coding {
+                Some(_) => forms::settled(context, result?),
+                None => Some(result?),
+            };
+            let Some(mut answer) = answer else {
+                return Ok(Waited::Alone(refusal));
+            };
             cache::strip(answer.headers_mut());
             refusal.annotate(answer.headers_mut());
             Waited::Answer(answer)
@@ -404,6 +432,24 @@ async fn wait(
         (Outcome::Failed, result) if leads => Waited::Answer(result.unwrap_or(Err(Reject::Fetch))?),
         (Outcome::Failed, _) => Waited::Failed,
     })
+}
+
+/// There is no room to decompress what others get as it is.
+const NO_ROOM: Refusal = Refusal {
+    reason: Uncacheable::Memory,
+    forward: Forward::UriMiss,
+};
+
+/// An answer that others may be given too, in the form for this client; nothing when there is no room for
+/// that.
+fn shared(context: &mut Context, answer: cache::Answer) -> Option<Response<Stream>> {
+    let decoder = match answer.decoding() {
+        Some(decoding) => Some(forms::decoder(context, decoding)?),
+        None => None,
+    };
+    context.is_settled = forms::is_settled(context, answer.form);
+    let stream = forms::through(decoder, Stream::Shared(answer.body));
+    Some(response(answer.status, answer.headers, stream))
 }
 
 /// Fetches for all who wait. Runs on the worker of the client that caused it, and outlives it.
@@ -473,11 +519,16 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
         }
     };
     let length = answer.body().length();
+    let mut encoder = None;
     // Whoever wants a part of something large asks for it again, and gets no more than that.
     let is_asked_again = answer.status() == StatusCode::OK
         && permit.is_ranged()
         && length.is_none_or(|length| length > SPARED);
-    match permit.start(answer.status(), answer.headers(), length) {
+    let code = || {
+        encoder = forms::encoder(order, &answer);
+        encoder.as_ref().map(|(coding, _)| *coding)
+    };
+    match permit.start_coded(answer.status(), answer.headers(), length, code) {
         Started::FellBack => own.borrow_mut().fell_back = true,
         Started::Uncacheable(refusal) if is_asked_again => refused(refusal.reason),
         // Nobody looks before this task yields.
@@ -487,6 +538,10 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
         }
         Started::Filling(mut filler) => {
             let mut stream = answer.into_body();
+            if let Some((_, encoder)) = encoder {
+                let source = stream;
+                stream = Stream::Encoded(Box::new(Encoded { source, encoder }));
+            }
             loop {
                 match std::future::poll_fn(|cx| stream.poll(cx)).await {
                     Some(Ok(frame)) => {
@@ -502,6 +557,9 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
                         return filler.fail();
                     }
                     None => {
+                        if let Stream::Encoded(encoded) = &stream {
+                            filler.was_of(encoded.encoder.taken());
+                        }
                         // Stored or purged meanwhile: its readers have it whole either way.
                         if let Filled::Unstored(reason) = filler.finish() {
                             refused(reason);

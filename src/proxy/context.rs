@@ -53,6 +53,8 @@ pub(super) struct Context {
     pub(super) route: Option<RouteId>,
     /// What the cache made of it; none on a route that does not cache.
     pub(super) cache: Option<CacheResult>,
+    /// The cache has given its answer in the form that the client takes.
+    pub(super) is_settled: bool,
     /// What endpoints see in place of the client's target.
     pub(super) rewritten: Option<Uri>,
     /// The target that the cache knows it by, where its route leaves out parts of the query.
@@ -141,6 +143,7 @@ impl Context {
             began: Instant::now(),
             route: None,
             cache: None,
+            is_settled: false,
             rewritten: None,
             keyed: None,
             hints: Hints::default(),

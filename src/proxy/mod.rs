@@ -17,6 +17,7 @@ mod claims;
 mod context;
 mod cors;
 mod edge;
+mod forms;
 mod forward;
 mod forwarded;
 #[cfg(fuzzing)]

@@ -47,12 +47,13 @@ pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Res
     Response::from_parts(head, Outbound::new(stream, context))
 }
 
-/// The body as the route and the client want it, after the cache: what is stored is not compressed.
+/// The body as the route and the client want it, where the cache has not seen to that.
 fn compressed(context: &Context, head: &mut Parts, stream: Stream) -> Stream {
     let routes = &context.view.snapshot.routes;
     let Some(rule) = context
         .route
         .and_then(|route| routes[route.0].compress.as_ref())
+        .filter(|_| !context.is_settled)
     else {
         return stream;
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Network;
+use super::{Coding, Network};
 
 /// What a caching route adds to the RFCs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub struct CacheRule {
     pub purgers: Option<Purgers>,
     /// What is fetched for a request with `Range` that nothing stored answers. Default: the whole.
     pub ranges: Ranges,
+    /// On a route that compresses, the coding in which answers are fetched and stored. Every client that
+    /// takes any coding takes gzip.
+    pub coding: Option<Coding>,
     /// What tells stored answers apart besides scheme, host, path and query.
     pub key: KeyRule,
 }
@@ -130,6 +133,7 @@ impl Default for CacheRule {
             ignored_cookies: Vec::new(),
             purgers: None,
             ranges: Ranges::Fetch,
+            coding: None,
             key: KeyRule::default(),
         }
     }
