@@ -251,7 +251,9 @@ impl Head {
         };
         let fields: usize = headers.iter().map(one).sum();
         let said = coded.map_or(0, |_| {
-            let said = headers.iter().filter(|(name, _)| form::is_kept_as_said(name));
+            let said = headers
+                .iter()
+                .filter(|(name, _)| form::is_kept_as_said(name));
             // And what is marked: a coding, a `Vary`, the letters that weaken a tag.
             said.map(one).sum::<usize>() + 3 * 128 + ALLOCATION_OVERHEAD
         });

@@ -197,7 +197,7 @@ impl Cache {
     ) -> Lookup {
         let asked = match Asked::read(rule, request, now) {
             Ok(asked) => asked,
-            Err(bypass) if bypass != Bypass::Method && forbids_asking(rule, request) => {
+            Err(bypass) if bypass != Bypass::Method && forbids_asking(rule, request.headers) => {
                 return Lookup::Unsatisfiable;
             }
             Err(bypass) => return Lookup::Bypass(bypass),
@@ -531,8 +531,8 @@ impl Found<'_> {
 }
 
 /// Whether a request must not reach the origin (RFC 9111 section 5.2.1.7).
-fn forbids_asking(rule: &CacheRule, request: &Request<'_>) -> bool {
-    rule.obeys_requests && RequestControl::read(request.headers).only_if_cached
+pub fn forbids_asking(rule: &CacheRule, request: &HeaderMap) -> bool {
+    rule.obeys_requests && RequestControl::read(request).only_if_cached
 }
 
 /// Whose the answer to a request may be.

@@ -71,7 +71,12 @@ impl Cache {
             }
             let is_fresh = standing == Standing::Current && entry.is_fresh(asked.now);
             let does = asked.is_answered_by(&entry.age, is_fresh);
-            let portion = Portion::of(&entry.head, Form::AsSent, request.headers, Some(kept.complete));
+            let portion = Portion::of(
+                &entry.head,
+                Form::AsSent,
+                request.headers,
+                Some(kept.complete),
+            );
             let has_all = match &portion {
                 Portion::Held | Portion::Unsatisfiable { .. } => true,
                 Portion::Parts { spans, .. } => spans.iter().all(|s| kept.missing(*s).is_none()),

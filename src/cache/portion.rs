@@ -42,12 +42,7 @@ impl Portion {
     /// What a request with these fields is given of an answer of `complete` bytes. Where that is not
     /// known, ranges do not count: no `Content-Range` could be told ahead of them. Nor of what is
     /// decompressed, since they are of the stored bytes.
-    pub(super) fn of(
-        head: &Head,
-        form: Form,
-        request: &HeaderMap,
-        complete: Option<u64>,
-    ) -> Self {
+    pub(super) fn of(head: &Head, form: Form, request: &HeaderMap, complete: Option<u64>) -> Self {
         if head.is_held_by(request) {
             return Self::Held;
         }

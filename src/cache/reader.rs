@@ -19,8 +19,8 @@ use crate::range::Pieces;
 
 use super::Cache;
 use super::entry::{Ageing, Entry, HitBody};
-use super::form::{Decoding, Form};
 use super::flight::{Arrival, Came, Ended, Phase, Ticket};
+use super::form::{Decoding, Form};
 use super::portion::{self, Parts, Portion, cut};
 use super::purge::{Generation, Standing};
 use super::status::{Forward, Refusal, Uncacheable, Verdict};

@@ -359,7 +359,10 @@ mod tests {
         let many: String = (0..40).map(|n| format!("x-{n},")).collect();
         let mut answer = HeaderMap::new();
         answer.insert(VARY, many.parse().unwrap());
-        assert_eq!(Vary::of(&answer, &HeaderMap::new(), false), Err(Unselectable));
+        assert_eq!(
+            Vary::of(&answer, &HeaderMap::new(), false),
+            Err(Unselectable)
+        );
     }
 
     #[test]

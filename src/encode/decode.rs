@@ -265,7 +265,9 @@ impl BufRead for Feed {
 impl Read for Feed {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.len().min(into.len());
-        self.bytes.split_to(count).copy_to_slice(into.get_mut(..count).unwrap_or_default());
+        self.bytes
+            .split_to(count)
+            .copy_to_slice(into.get_mut(..count).unwrap_or_default());
         Ok(count)
     }
 }
@@ -389,5 +391,236 @@ impl fmt::Debug for Algorithm {
             Self::Brotli(_) => "br",
             Self::Zstd(_) => "zstd",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::super::codec::Codec;
+    use super::super::codec::tests::prose;
+    use super::*;
+    use crate::config::model::Level;
+
+    type Given = Poll<Option<Result<Frame<Bytes>, &'static str>>>;
+
+    fn coded(coding: Coding, text: &[u8]) -> Vec<u8> {
+        let mut codec = Codec::new(coding, Level::Balanced, None).unwrap();
+        let mut coded = Vec::new();
+        for piece in text.chunks(100_000) {
+            codec.push(piece).unwrap();
+            coded.append(&mut codec.take());
+        }
+        codec.finish().unwrap();
+        coded.append(&mut codec.take());
+        coded
+    }
+
+    fn new(coding: Coding, length: Option<u64>) -> Decoder {
+        Decoder::new(&Budget::default(), coding, Maker::Origin, length).unwrap()
+    }
+
+    fn data(bytes: impl Into<Bytes>) -> Given {
+        Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
+    }
+
+    const END: Given = Poll::Ready(None);
+
+    /// What comes out of a script, and how it ends. Every frame keeps to its bound.
+    fn run(decoder: &mut Decoder, script: impl IntoIterator<Item = Given>) -> (Vec<u8>, Ending) {
+        let mut script = script.into_iter();
+        let mut all = Vec::new();
+        loop {
+            let mut ran_out = false;
+            let polled = decoder.poll(&mut Context::from_waker(Waker::noop()), |_| {
+                script.next().unwrap_or_else(|| {
+                    ran_out = true;
+                    Poll::Pending
+                })
+            });
+            match polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.into_data().unwrap();
+                    assert!((1..=SLICE).contains(&bytes.len()));
+                    all.extend_from_slice(&bytes);
+                }
+                Poll::Ready(Some(Err(CodingError::Codec(_)))) => return (all, Ending::Codec),
+                Poll::Ready(Some(Err(CodingError::Source(_)))) => return (all, Ending::Source),
+                Poll::Ready(None) => return (all, Ending::Clean),
+                Poll::Pending if ran_out => return (all, Ending::Open),
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Ending {
+        Clean,
+        Codec,
+        Source,
+        Open,
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back_from_pieces_of_any_size() {
+        let seed = fastrand::u64(..);
+        println!("SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for coding in Coding::ALL {
+            for most in [1, 7, 1000, 100_000] {
+                let bytes = random.usize(..most * 300 % 700_000);
+                let text = prose(&mut random, bytes);
+                let whole = coded(coding, &text);
+                let mut script = Vec::new();
+                let mut rest = &whole[..];
+                while !rest.is_empty() {
+                    let (piece, after) = rest.split_at(random.usize(1..=most.min(rest.len())));
+                    script.push(data(piece.to_vec()));
+                    rest = after;
+                }
+                script.push(END);
+                for length in [None, Some(text.len() as u64)] {
+                    let mut decoder = new(coding, length);
+                    let again = script.iter().map(|given| match given {
+                        Poll::Ready(Some(Ok(frame))) => data(frame.data_ref().unwrap().clone()),
+                        _ => END,
+                    });
+                    let (came, ending) = run(&mut decoder, again);
+                    assert!(came == text && ending == Ending::Clean, "{coding:?} {most}");
+                    assert!(decoder.is_end());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn several_members_are_one_body() {
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            let both = [coded(coding, b"one "), coded(coding, b"two")].concat();
+            let (came, ending) = run(&mut new(coding, None), [data(both), END]);
+            assert_eq!(
+                (&*came, ending),
+                (&b"one two"[..], Ending::Clean),
+                "{coding:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_pause_is_given_at_once() {
+        for coding in Coding::ALL {
+            let mut codec = Codec::new(coding, Level::Balanced, None).unwrap();
+            codec.push(b"data: one\n\n").unwrap();
+            codec.flush().unwrap();
+            let (came, ending) = run(&mut new(coding, None), [data(codec.take())]);
+            assert_eq!(
+                (&*came, ending),
+                (&b"data: one\n\n"[..], Ending::Open),
+                "{coding:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_cut_wrong_or_too_long_never_ends_cleanly() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let text = prose(&mut random, 100_000);
+        let length = text.len() as u64;
+        for coding in Coding::ALL {
+            let whole = coded(coding, &text);
+            for cut in [1, 2, 9, whole.len() / 2, whole.len() - 1] {
+                let part = whole[..cut].to_vec();
+                for length in [None, Some(length)] {
+                    let (came, ending) = run(&mut new(coding, length), [data(part.clone()), END]);
+                    assert_eq!(ending, Ending::Codec, "{coding:?} {cut}");
+                    assert!(text.starts_with(&came));
+                }
+                let broken = [data(part), Poll::Ready(Some(Err("broken")))];
+                let (_, ending) = run(&mut new(coding, None), broken);
+                assert_eq!(ending, Ending::Source, "{coding:?} {cut}");
+            }
+            let trailed = || [data(whole.clone()), data("x"), END];
+            let (_, ending) = run(&mut new(coding, None), trailed());
+            assert_eq!(ending, Ending::Codec, "{coding:?}");
+            for wrong in [length - 1, length + 1] {
+                let script = [data(whole.clone()), END];
+                let (_, ending) = run(&mut new(coding, Some(wrong)), script);
+                assert_eq!(ending, Ending::Codec, "{coding:?}: {wrong} of {length}");
+            }
+            for _ in 0..200 {
+                let mut wrong = whole.clone();
+                let at = random.usize(..wrong.len());
+                wrong[at] ^= 1 << random.u8(..8);
+                let mut decoder = new(coding, Some(length));
+                // Whatever comes of it: no panic, and no more than there was.
+                let (came, _) = run(&mut decoder, [data(wrong), END]);
+                assert!(came.len() <= text.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_of_no_bytes_is_empty_in_any_coding() {
+        for coding in Coding::ALL {
+            for length in [None, Some(0)] {
+                let (came, ending) = run(&mut new(coding, length), [END]);
+                assert_eq!((came.len(), ending), (0, Ending::Clean), "{coding:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_comes_out_slice_by_slice_and_asks_for_nothing_meanwhile() {
+        for coding in Coding::ALL {
+            let bomb = coded(coding, &vec![0; 20 << 20]);
+            assert!(bomb.len() < 100_000, "{coding:?}");
+            let mut decoder = new(coding, None);
+            let mut asked = 0;
+            let mut polls = 0;
+            let mut given = vec![END, data(bomb)];
+            let mut bytes = 0;
+            while !decoder.is_end() {
+                polls += 1;
+                let polled = decoder.poll(&mut Context::from_waker(Waker::noop()), |_| {
+                    asked += 1;
+                    given.pop().unwrap()
+                });
+                if let Poll::Ready(Some(Ok(frame))) = polled {
+                    bytes += frame.data_ref().unwrap().len();
+                }
+                assert!(decoder.out.capacity() <= SLICE);
+                assert!(asked == 1 || bytes > (20 << 20) - 2 * SLICE, "{coding:?}");
+            }
+            assert_eq!(bytes, 20 << 20);
+            assert!(polls >= (20 << 20) / SLICE);
+        }
+    }
+
+    #[test]
+    fn windows_beyond_the_standards_are_refused() {
+        // 30 bits, in the form that is no part of RFC 7932.
+        let (_, ending) = run(
+            &mut new(Coding::Brotli, None),
+            [data(vec![0x11, 0x1e, 0, 0]), END],
+        );
+        assert_eq!(ending, Ending::Codec);
+        // A frame with a window of 16 MiB: magic, no flags, exponent 14.
+        let large = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 14 << 3, 1, 0, 0];
+        let (_, ending) = run(&mut new(Coding::Zstd, None), [data(large), END]);
+        assert_eq!(ending, Ending::Codec);
+        let allowed = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3, 1, 0, 0];
+        let (_, ending) = run(&mut new(Coding::Zstd, None), [data(allowed), END]);
+        assert_eq!(ending, Ending::Clean);
+    }
+
+    #[test]
+    fn decompressors_of_a_worker_share_a_bound() {
+        let budget = Budget::default();
+        let new = || Decoder::new(&budget, Coding::Brotli, Maker::Origin, None);
+        let mut all: Vec<Decoder> = std::iter::from_fn(|| new().ok()).collect();
+        assert!(all.len() >= 5, "{}", all.len());
+        all.pop();
+        assert!(new().is_ok());
     }
 }

@@ -27,8 +27,8 @@ use crate::wire;
 
 use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
-use super::forward::{self, Order, Sent};
 use super::forms;
+use super::forward::{self, Order, Sent};
 use super::outbound::{Encoded, Stream};
 use super::partial;
 use super::reject::Reject;
@@ -74,7 +74,7 @@ pub(super) fn at_once(
     match found {
         Lookup::Hit(hit) => match hit_answer(context, hit, CacheResult::Hit, now) {
             Ok(answer) => AtOnce::Hit(answer),
-            Err(why) => AtOnce::Not(Some(Lookup::Bypass(why))),
+            Err(_no_room) => AtOnce::Not(None),
         },
         other => AtOnce::Not(Some(other)),
     }
@@ -139,7 +139,7 @@ pub(super) async fn look_up(
             Lookup::Hit(hit) => {
                 return match hit_answer(context, hit, CacheResult::Hit, now) {
                     Ok(answer) => Ok(answer),
-                    Err(why) => pass_by(context, upstream, body, why).await,
+                    Err(NoRoom) => without_room(context, rule, upstream, body).await,
                 };
             }
             Lookup::Stale(hit, refresh) => {
@@ -149,7 +149,7 @@ pub(super) async fn look_up(
                 }
                 return match hit_answer(context, hit, CacheResult::Stale, now) {
                     Ok(answer) => Ok(answer),
-                    Err(why) => pass_by(context, upstream, body, why).await,
+                    Err(NoRoom) => without_room(context, rule, upstream, body).await,
                 };
             }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
@@ -240,6 +240,19 @@ async fn pass_by(
     Ok(answer)
 }
 
+/// There is no room to decompress what is stored: the endpoint has it plain, if it may be asked.
+async fn without_room(
+    context: &mut Context,
+    rule: &CacheRule,
+    upstream: UpstreamId,
+    body: Inbound,
+) -> Result<Response<Stream>, Reject> {
+    if cache::forbids_asking(rule, &context.request.headers) {
+        return Err(Reject::NotCached);
+    }
+    pass_by(context, upstream, body, Bypass::Memory).await
+}
+
 /// Sends a request past the cache. The answer is what the endpoint has said.
 async fn go_past(
     context: &mut Context,
@@ -302,16 +315,17 @@ fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'
     }
 }
 
-/// # Errors
-/// When there is no room to decompress it.
+/// What is stored cannot be decompressed now.
+struct NoRoom;
+
 fn hit_answer(
     context: &mut Context,
     hit: cache::Hit,
     result: CacheResult,
     now: Instant,
-) -> Result<Response<Stream>, Bypass> {
+) -> Result<Response<Stream>, NoRoom> {
     let decoder = match hit.decoding() {
-        Some(decoding) => Some(forms::decoder(context, decoding).ok_or(Bypass::Memory)?),
+        Some(decoding) => Some(forms::decoder(context, decoding).ok_or(NoRoom)?),
         None => None,
     };
     context.cache = Some(result);
@@ -538,6 +552,7 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
         }
         Started::Filling(mut filler) => {
             let mut stream = answer.into_body();
+            let is_coded = encoder.is_some();
             if let Some((_, encoder)) = encoder {
                 let source = stream;
                 stream = Stream::Encoded(Box::new(Encoded { source, encoder }));
@@ -550,6 +565,10 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
                         };
                         if filler.push(&chunk).await.is_err() {
                             return filler.fail();
+                        }
+                        if is_coded {
+                            // A slice of work was done: the others first.
+                            tokio::task::yield_now().await;
                         }
                     }
                     Some(Err((reason, error))) => {

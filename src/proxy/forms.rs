@@ -16,7 +16,10 @@ use super::forward::Order;
 use super::outbound::{Decoded, Stream};
 
 /// Compresses an answer on its way into the cache, if it is worth it and there is room for that.
-pub(super) fn encoder(order: &Order, answer: &Response<Stream>) -> Option<(Coding, encode::Stream)> {
+pub(super) fn encoder(
+    order: &Order,
+    answer: &Response<Stream>,
+) -> Option<(Coding, encode::Stream)> {
     let route = &order.view.snapshot.routes[order.route?.0];
     let rule = route.compress.as_ref()?;
     let coding = route.cache.as_ref()?.coding?;
@@ -30,10 +33,7 @@ pub(super) fn encoder(order: &Order, answer: &Response<Stream>) -> Option<(Codin
         status: answer.status(),
         length,
     };
-    if !matches!(
-        encode::judge(&subject, answer.headers()),
-        Verdict::Coded(_)
-    ) {
+    if !matches!(encode::judge(&subject, answer.headers()), Verdict::Coded(_)) {
         return None;
     }
     let compressors = &order.worker.compressors;
@@ -78,10 +78,7 @@ pub(super) fn is_settled(context: &Context, form: Form) -> bool {
 
 /// An answer for its client alone, which was asked for in one coding as if for all; nothing when the
 /// client has to ask for itself.
-pub(super) fn settled(
-    context: &mut Context,
-    answer: Response<Stream>,
-) -> Option<Response<Stream>> {
+pub(super) fn settled(context: &mut Context, answer: Response<Stream>) -> Option<Response<Stream>> {
     let Some(coding) = encode::coding_of(answer.headers()) else {
         return Some(answer);
     };

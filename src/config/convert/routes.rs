@@ -120,7 +120,9 @@ impl Cx<'_> {
             hsts: hsts.0.and_then(|raw| self.hsts(&raw, at.field("hsts"))),
             cors: cors.0.map(|raw| self.cors(raw, at.field("cors"))),
         };
-        let compress = compress.0.map(|raw| self.compress(raw, at.field("compress")));
+        let compress = compress
+            .0
+            .map(|raw| self.compress(raw, at.field("compress")));
         let mut cache = cache.0.map(|raw| self.cache_rule(raw, at.field("cache")));
         if let (Some(cache), Some(compress)) = (&mut cache, &compress) {
             cache.coding = Some(compress.stored());
