@@ -12,8 +12,8 @@
 use std::borrow::Cow;
 
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue,
-    LAST_MODIFIED,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName,
+    HeaderValue, LAST_MODIFIED,
 };
 
 use crate::config::model::{CacheRule, Coding};
@@ -88,6 +88,13 @@ impl Coded {
         encode::mark(verdict, &mut shown);
         shown
     }
+}
+
+/// Whether what clients take says nothing of who may be given an answer. Of a coding that cannot be read, it
+/// does.
+pub(super) fn is_settled(rule: &CacheRule, said: &HeaderMap) -> bool {
+    let is_known = || !said.contains_key(CONTENT_ENCODING) || encode::coding_of(said).is_some();
+    rule.coding.is_some() && is_known()
 }
 
 /// What the origin has said and the stored head may not say, and what validation goes by.

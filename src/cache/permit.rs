@@ -24,7 +24,7 @@ use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
-use super::form::Coded;
+use super::form::{Coded, is_settled};
 use super::freshness::{Storable, Times, date_of, judge};
 use super::purge::Generation;
 use super::reader::{Role, Waiter};
@@ -314,7 +314,7 @@ impl Permit {
         times: &Times,
     ) -> Option<(Entry, Result<(), Uncacheable>)> {
         let status = stored.head.status;
-        let vary = Vary::of(merged, &self.request, self.rule.coding.is_some());
+        let vary = Vary::of(merged, &self.request, is_settled(&self.rule, merged));
         let judged = judge(status, merged, &self.rule, self.asked.personal, times)
             .and_then(|kept| vary.map(|v| (kept, v)).map_err(|_any| Uncacheable::Vary));
         let (kept, vary, shared) = match judged {
@@ -351,7 +351,7 @@ impl Permit {
         let cache = &self.flying.cache;
         let Storable { freshness, hidden } =
             judge(status, headers, &self.rule, self.asked.personal, times)?;
-        let vary = Vary::of(headers, &self.request, self.rule.coding.is_some());
+        let vary = Vary::of(headers, &self.request, is_settled(&self.rule, headers));
         let vary = vary.map_err(|_any| Uncacheable::Vary)?;
         if content_length.is_some_and(|length| length > cache.max_object) {
             return Err(Uncacheable::TooLarge);

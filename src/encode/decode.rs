@@ -525,7 +525,7 @@ mod tests {
     #[test]
     fn what_is_cut_wrong_or_too_long_never_ends_cleanly() {
         let mut random = fastrand::Rng::with_seed(5);
-        let text = prose(&mut random, 100_000);
+        let text = prose(&mut random, 30_000);
         let length = text.len() as u64;
         for coding in Coding::ALL {
             let whole = coded(coding, &text);
@@ -548,7 +548,7 @@ mod tests {
                 let (_, ending) = run(&mut new(coding, Some(wrong)), script);
                 assert_eq!(ending, Ending::Codec, "{coding:?}: {wrong} of {length}");
             }
-            for _ in 0..200 {
+            for _ in 0..50 {
                 let mut wrong = whole.clone();
                 let at = random.usize(..wrong.len());
                 wrong[at] ^= 1 << random.u8(..8);
@@ -573,8 +573,8 @@ mod tests {
     #[test]
     fn a_bomb_comes_out_slice_by_slice_and_asks_for_nothing_meanwhile() {
         for coding in Coding::ALL {
-            let bomb = coded(coding, &vec![0; 20 << 20]);
-            assert!(bomb.len() < 100_000, "{coding:?}");
+            let bomb = coded(coding, &vec![0; 4 << 20]);
+            assert!(bomb.len() < 20_000, "{coding:?}");
             let mut decoder = new(coding, None);
             let mut asked = 0;
             let mut polls = 0;
@@ -590,10 +590,10 @@ mod tests {
                     bytes += frame.data_ref().unwrap().len();
                 }
                 assert!(decoder.out.capacity() <= SLICE);
-                assert!(asked == 1 || bytes > (20 << 20) - 2 * SLICE, "{coding:?}");
+                assert!(asked == 1 || bytes > (4 << 20) - 2 * SLICE, "{coding:?}");
             }
-            assert_eq!(bytes, 20 << 20);
-            assert!(polls >= (20 << 20) / SLICE);
+            assert_eq!(bytes, 4 << 20);
+            assert!(polls >= (4 << 20) / SLICE);
         }
     }
 

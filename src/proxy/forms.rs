@@ -8,7 +8,7 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Response};
 
 use crate::cache::{Decoding, Form};
-use crate::config::model::Coding;
+use crate::config::model::{CacheRule, Coding};
 use crate::encode::{self, Maker, Subject, Verdict};
 
 use super::context::Context;
@@ -73,6 +73,23 @@ pub(super) fn is_settled(context: &Context, form: Form) -> bool {
         Form::AsSent => false,
         Form::Coded => true,
         Form::Plain(_) => encode::accepted(&context.request.headers, &[]).identity,
+    }
+}
+
+/// What becomes of an answer to `HEAD` from past the cache, which is to say what a `GET` through it would.
+pub(super) fn of_head(
+    verdict: Verdict,
+    subject: &Subject<'_>,
+    cache: Option<&CacheRule>,
+) -> Verdict {
+    let (Verdict::Coded(_), Some(stored)) = (verdict, cache.and_then(|rule| rule.coding)) else {
+        return verdict;
+    };
+    let accepted = encode::accepted(subject.request, &[stored]);
+    match (accepted.codings.is_empty(), accepted.identity) {
+        (false, _) => Verdict::Coded(stored),
+        (true, true) => Verdict::Plain,
+        (true, false) => verdict,
     }
 }
 

@@ -21,7 +21,7 @@ use super::grpc::Call;
 use super::headers;
 use super::outbound::{Encoded, Outbound, Stream};
 use super::reject::Reject;
-use super::{edge, own};
+use super::{edge, forms, own};
 
 /// Sends what the road found.
 pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Response<Outbound> {
@@ -66,6 +66,9 @@ fn compressed(context: &Context, head: &mut Parts, stream: Stream) -> Stream {
         length,
     };
     let mut verdict = encode::judge(&subject, &head.headers);
+    if is_head && let Some(route) = context.route {
+        verdict = forms::of_head(verdict, &subject, routes[route.0].cache.as_deref());
+    }
     let mut stream = stream;
     if let Verdict::Coded(coding) = verdict
         && !is_head
