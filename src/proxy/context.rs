@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::model::{RouteEdge, RouteId};
 use crate::metrics::{CacheResult, ProxyError, RejectReason};
 use crate::upstream::request_body::Transfer;
-use crate::wire::{Early, Peer};
+use crate::wire::{Early, Peer, spare};
 
 use super::access_log::{EndedBy, Record, RequestLine, Timings};
 use super::edge::About;
@@ -281,6 +281,9 @@ impl Drop for Context {
             cells.leave();
         }
         self.log(status, took);
+        if let Some(request) = Rc::get_mut(&mut self.request) {
+            spare::give_back(std::mem::take(&mut request.headers));
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cache::Lookup;
 use crate::config::model::{RouteId, Target, UpstreamId};
 use crate::router;
 use crate::snapshot::Route;
-use crate::wire::{Early, Fault, Peer};
+use crate::wire::{Answering, Early, Fault, Peer};
 
 use super::cached::AtOnce;
 use super::context::{Context, Hints};
@@ -32,7 +32,7 @@ pub(super) fn handle(
     peer: Rc<Peer>,
     request: Request<Inbound>,
     early: Option<Rc<dyn Early>>,
-) -> impl Future<Output = Response<Outbound>> + 'static {
+) -> Answering<Outbound, impl Future<Output = Response<Outbound>> + 'static> {
     let (mut head, body) = request.into_parts();
     let view = worker.view();
     let config = &view.snapshot.config;

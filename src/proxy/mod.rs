@@ -20,7 +20,7 @@ mod edge;
 mod forms;
 mod forward;
 mod forwarded;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod grpc;
