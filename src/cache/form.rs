@@ -180,9 +180,12 @@ impl Head {
     /// States the length of the stored body, and that which the origin's had before it was compressed.
     pub(super) fn set_lengths(&mut self, stored: u64, plain: Option<u64>) {
         self.set_length(stored);
-        let by = self.coded.map(|coded| coded.by);
-        let whole = plain.or((by == Some(Maker::Origin)).then_some(stored));
-        if let (Some(said), Some(length)) = (&mut self.said, whole) {
+        let said = match self.coded.map(|coded| coded.by) {
+            Some(Maker::Headgate) => plain,
+            Some(Maker::Origin) => Some(stored),
+            None => None,
+        };
+        if let (Some(said), Some(length)) = (&mut self.said, said) {
             said.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
     }

@@ -224,16 +224,10 @@ impl Cache {
             if let Some((entry, standing)) = slot.select(request.headers, &self.generations, url) {
                 if asked.is_personal() && !entry.age.is_for_all() {
                     // Whether it would do for this user is for the origin to say.
-                    return match asked.control.only_if_cached {
-                        true => Lookup::Unsatisfiable,
-                        false => Lookup::Bypass(Bypass::Authorization),
-                    };
+                    return asked.past(Bypass::Authorization);
                 }
                 let Some(form) = entry.head.form(request.headers) else {
-                    return match asked.control.only_if_cached {
-                        true => Lookup::Unsatisfiable,
-                        false => Lookup::Bypass(Bypass::NoTransform),
-                    };
+                    return asked.past(Bypass::NoTransform);
                 };
                 let is_fresh = standing == Standing::Current && entry.is_fresh(now);
                 if asked.is_answered_by(&entry.age, is_fresh) {
@@ -598,6 +592,14 @@ impl Asked {
             is_ranged: is_ranged && range::is_asked(request.headers),
             personal,
         })
+    }
+
+    /// What is stored is not for this request: it goes to the origin, if that may be asked.
+    fn past(&self, why: Bypass) -> Lookup {
+        match self.control.only_if_cached {
+            true => Lookup::Unsatisfiable,
+            false => Lookup::Bypass(why),
+        }
     }
 
     /// Whether the request may be one user's, so that it is answered only with what is for all.

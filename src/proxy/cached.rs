@@ -109,7 +109,7 @@ pub(super) async fn look_up(
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
-    first: Option<Lookup>,
+    mut first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     if body.offers().is_some() {
         return pass_by(context, upstream, body, Bypass::Upgrade).await;
@@ -118,12 +118,8 @@ pub(super) async fn look_up(
         Ok(beyond) => beyond,
         Err(why) => return pass_by(context, upstream, body, why).await,
     };
-    let mut first = first;
     let mut failures = 0;
-    let mut alone = Refusal {
-        reason: Uncacheable::Vary,
-        forward: Forward::VaryMiss,
-    };
+    let mut alone = FOR_OTHERS;
     for round in 0..ROUNDS {
         let clock = context.worker.cache.clock();
         let now = match round {
@@ -137,20 +133,16 @@ pub(super) async fn look_up(
         });
         let (waiter, lead) = match found {
             Lookup::Hit(hit) => {
-                return match hit_answer(context, hit, CacheResult::Hit, now) {
-                    Ok(answer) => Ok(answer),
-                    Err(NoRoom) => without_room(context, rule, upstream, body).await,
-                };
+                let found = hit_answer(context, hit, CacheResult::Hit, now);
+                return or_past(context, rule, found, upstream, body).await;
             }
             Lookup::Stale(hit, refresh) => {
                 if let Some(permit) = refresh {
                     let order = Order::new(context, upstream);
                     tokio::task::spawn_local(fetch(order, permit, Rc::default()));
                 }
-                return match hit_answer(context, hit, CacheResult::Stale, now) {
-                    Ok(answer) => Ok(answer),
-                    Err(NoRoom) => without_room(context, rule, upstream, body).await,
-                };
+                let found = hit_answer(context, hit, CacheResult::Stale, now);
+                return or_past(context, rule, found, upstream, body).await;
             }
             Lookup::Unsatisfiable => return Err(Reject::NotCached),
             Lookup::Part(permit) => return partial::fetch(context, upstream, permit).await,
@@ -240,13 +232,17 @@ async fn pass_by(
     Ok(answer)
 }
 
-/// There is no room to decompress what is stored: the endpoint has it plain, if it may be asked.
-async fn without_room(
+/// What is stored, or, without room to decompress it, what the endpoint says, if it may be asked.
+async fn or_past(
     context: &mut Context,
     rule: &CacheRule,
+    found: Result<Response<Stream>, NoRoom>,
     upstream: UpstreamId,
     body: Inbound,
 ) -> Result<Response<Stream>, Reject> {
+    if let Ok(answer) = found {
+        return Ok(answer);
+    }
     if cache::forbids_asking(rule, &context.request.headers) {
         return Err(Reject::NotCached);
     }
@@ -447,6 +443,12 @@ async fn wait(
         (Outcome::Failed, _) => Waited::Failed,
     })
 }
+
+/// Each fetch brought an answer for requests with other nominated fields.
+const FOR_OTHERS: Refusal = Refusal {
+    reason: Uncacheable::Vary,
+    forward: Forward::VaryMiss,
+};
 
 /// There is no room to decompress what others get as it is.
 const NO_ROOM: Refusal = Refusal {
