@@ -742,3 +742,77 @@ async fn files_of_the_disk_keep_their_coding() {
         }
     }
 }
+
+#[tokio::test]
+async fn without_room_to_decompress_clients_go_to_the_origin() {
+    // More than sockets hold, so that whoever does not read has not got all of it.
+    let zeros = "0".repeat(64 << 20);
+    let small = zstd(&zeros);
+    drop(zeros);
+    let origin =
+        Origin::start("a")
+            .await
+            .on("/zeros", move |seen| match seen.header("accept-encoding") {
+                Some("gzip") => coded("zstd", small.clone()),
+                _ => page(),
+            });
+    let gate = gate(&origin, "").await;
+    get(&gate, "/zeros", "zstd").await.expect(200);
+    let mut slow = Vec::new();
+    loop {
+        let mut client = gate.client().await;
+        client.write(ask("GET", "/zeros", "br").bytes()).await;
+        let head = client.head().await.expect(200);
+        if !head.is_hit() {
+            assert_eq!(head.cache(), "headgate; fwd=bypass; detail=memory");
+            break;
+        }
+        slow.push(client);
+    }
+    assert!((5..50).contains(&slow.len()), "{}", slow.len());
+    assert_eq!(origin.last("/zeros").header("accept-encoding"), Some("br"));
+    let only = ask("GET", "/zeros", "br").header("cache-control", "only-if-cached");
+    gate.send(&only).await.expect(504);
+    assert!(get(&gate, "/zeros", "zstd").await.is_hit());
+    let head = gate.send(&ask("HEAD", "/zeros", "br")).await.expect(200);
+    assert!(head.is_hit(), "{}", head.cache());
+    // Who leaves gives room.
+    drop(slow);
+    crate::harness::eventually("there is room again", async || {
+        let mut client = gate.client().await;
+        client.write(ask("GET", "/zeros", "br").bytes()).await;
+        client.head().await.expect(200).is_hit().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn parts_that_are_passed_on_are_kept_by_what_their_clients_take() {
+    let origin = Origin::start("a").await.on("/p", |seen| {
+        let (body, tag) = match seen.header("accept-encoding") {
+            Some("gzip") => (gzip(&text()), "\"gz\""),
+            _ => (text().into_bytes(), "\"v1\""),
+        };
+        let reply = Reply::new(206)
+            .header("content-range", &format!("bytes 0-9/{}", body.len()))
+            .header("content-type", "text/plain")
+            .header("vary", "accept-encoding")
+            .header("etag", tag)
+            .header("cache-control", "max-age=60");
+        let reply = match tag {
+            "\"gz\"" => reply.header("content-encoding", "gzip"),
+            _ => reply,
+        };
+        reply.body(&body[..10])
+    });
+    let gate = gate(&origin, "ranges: pass").await;
+    for is_hit in [false, true] {
+        for (accepts, body) in [("gzip", gzip(&text())), ("identity", text().into_bytes())] {
+            let request = ask("GET", "/p", accepts).header("range", "bytes=0-9");
+            let part = gate.send(&request).await.expect(206);
+            assert_eq!(part.is_hit(), is_hit, "{accepts}: {}", part.cache());
+            assert_eq!(part.body, &body[..10], "{accepts}");
+        }
+    }
+    assert_eq!(origin.requests("/p"), 2);
+}
