@@ -81,6 +81,25 @@ pub(super) fn extend(scratch: &mut Vec<u8>, rule: &CacheRule, request: &HeaderMa
     }
 }
 
+/// A key as people read it: pieces with blanks between, names and values with `=`; cut where it is long.
+pub(super) fn told(key: &[u8]) -> String {
+    const LONGEST: usize = 1024;
+    let mut text = String::with_capacity(key.len().min(LONGEST));
+    for &byte in key {
+        if text.len() >= LONGEST {
+            text.push_str("...");
+            break;
+        }
+        match byte {
+            0 => text.push(' '),
+            b'\n' => text.push('='),
+            b' '..=b'~' => text.push(char::from(byte)),
+            other => text.push_str(&format!("%{other:02X}")),
+        }
+    }
+    text
+}
+
 /// Appends a URL as keys have it, or its beginning.
 pub(super) fn url(scratch: &mut Vec<u8>, scheme: &str, host: &[u8], path_and_query: &str) {
     authority(scratch, scheme, host);

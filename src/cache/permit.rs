@@ -29,7 +29,7 @@ use super::freshness::{Storable, Times, date_of, judge};
 use super::purge::Generation;
 use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
-use super::store::{Slot, Whose};
+use super::store::{Mark, Slot, Whose};
 use super::tags::Tags;
 use super::vary::Vary;
 use super::{Asked, Cache};
@@ -73,13 +73,13 @@ impl Flying {
                 Uncacheable::Authorization | Uncacheable::Cookie => Whose::Users,
                 _ => Whose::Anyone,
             };
-            self.cache.store.mark(
-                self.flight.stored_key().bytes,
+            let found = Mark {
                 whose,
+                is_too_large: refusal.reason == Uncacheable::TooLarge,
                 generation,
-                now,
-                reservation,
-            );
+            };
+            let key = self.flight.stored_key().bytes;
+            self.cache.store.mark(key, found, now, reservation);
         }
         self.land(Phase::Refused(refusal));
     }
@@ -186,9 +186,10 @@ impl Permit {
     )]
     pub fn fall_back(mut self, failure: Failure, status: Option<StatusCode>) -> Result<(), Self> {
         let now = self.flying.cache.clock.now();
+        let grace = self.flying.cache.grace(now);
         match self.fallback.take() {
             Some((entry, asked))
-                if entry.age.may_serve_on(failure, now, asked)
+                if entry.may_serve_on(failure, now, asked, grace)
                     && entry.is_left(
                         &self.flying.cache.generations,
                         self.flying.flight.stored_key().url(),
@@ -224,9 +225,8 @@ impl Permit {
         content_length: Option<u64>,
         code: impl FnOnce() -> Option<Coding>,
     ) -> Started {
-        // What RFC 5861 section 4 calls an error.
-        if matches!(status.as_u16(), 500 | 502..=504) {
-            self = match self.fall_back(Failure::Failed, Some(status)) {
+        if let Some(failure) = Failure::of(status) {
+            self = match self.fall_back(failure, Some(status)) {
                 Ok(()) => return Started::FellBack,
                 Err(permit) => permit,
             };

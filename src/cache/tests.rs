@@ -28,6 +28,7 @@ fn timed(memory: u64, max_object: u64, clock: Clock) -> Arc<Cache> {
     let config = CacheStore {
         memory: ByteSize(memory),
         disk: None,
+        startup_grace: Duration::ZERO,
         max_object: ByteSize(max_object),
     };
     Cache::new(&config, clock)
@@ -943,6 +944,7 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
                 Outcome::Released(_) => {}
                 Outcome::Varies | Outcome::Failed => continue,
             },
+            Lookup::StalePart(..) | Lookup::Recall(_) => panic!("{lookup:?}"),
             Lookup::Fill(permit) => {
                 give_way().await;
                 if random.u8(..4) == 0 {
@@ -1183,4 +1185,65 @@ fn reasons_are_words_that_tell_each_other_apart() {
             .iter()
             .all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
     );
+}
+
+#[test]
+fn what_is_asked_for_often_stays_as_well_as_in_a_cache_that_counts_answers() {
+    const KEYS: u32 = 50_000;
+    const REQUESTS: u32 = 100_000;
+    const ROOM: u64 = 1000;
+    let sample = cache();
+    for key in 0..ROOM {
+        store(&sample, &format!("/{key:05}"), FRESH, &[b'x'; 64]);
+    }
+    let each = sample.stats().bytes / ROOM;
+    // The store has seven eighths of it.
+    let cache = cache_of(each * ROOM * 8 / 7, 1 << 20);
+    let counting = moka::sync::Cache::new(ROOM);
+    let mut sum = 0.0;
+    let weights: Vec<f64> = (1..=KEYS)
+        .map(|rank| {
+            sum += f64::from(rank).recip();
+            sum
+        })
+        .collect();
+    let seed = 0x5eed;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut hits, mut expected) = (0, 0);
+    for _ in 0..REQUESTS {
+        let point = random.f64() * sum;
+        let key = weights.partition_point(|sum| *sum < point);
+        match get(&cache, &format!("/{key:05}")) {
+            Lookup::Hit(_) => hits += 1,
+            Lookup::Fill(permit) => {
+                let mut filler = filling(start(permit, FRESH, Some(64)));
+                push(&mut filler, &[b'x'; 64]);
+                filler.finish();
+            }
+            other => panic!("seed {seed:#x}: {other:?}"),
+        }
+        match counting.get(&key) {
+            Some(()) => expected += 1,
+            None => counting.insert(key, ()),
+        }
+    }
+    // Two points in a hundred are left to chance: hashes have other keys in every run.
+    assert!(
+        hits + REQUESTS / 50 > expected,
+        "seed {seed:#x}: {hits} hits of {REQUESTS} requests, and {expected} where answers are counted"
+    );
+}
+
+#[test]
+fn nothing_is_lost_when_the_store_finds_out_how_much_there_will_be() {
+    let cache = cache_of(2 << 20, 1 << 20);
+    for key in 0..350 {
+        store(&cache, &format!("/{key:05}"), FRESH, &[b'x'; 64]);
+        let Stats { entries, .. } = cache.stats();
+        assert_eq!(entries, key + 1);
+    }
+    for key in 0..350 {
+        hit(get(&cache, &format!("/{key:05}")));
+    }
+    assert_eq!(cache.stats().evictions, 0);
 }

@@ -11,7 +11,7 @@ use crate::cache::{Decoding, Form};
 use crate::config::model::{CacheRule, Coding};
 use crate::encode::{self, Maker, Subject, Verdict};
 
-use super::context::Context;
+use super::context::{Codings, Context};
 use super::forward::Order;
 use super::outbound::{Decoded, Stream};
 
@@ -66,13 +66,16 @@ pub(super) fn through(decoder: Option<encode::Decoder>, source: Stream) -> Strea
     }
 }
 
-/// Whether nothing is to be done about codings any more. A client that refuses plain bytes gets what was
-/// decompressed for it in a coding that it takes.
-pub(super) fn is_settled(context: &Context, form: Form) -> bool {
+/// What is still to be done about codings. A client that refuses plain bytes gets what was decompressed for
+/// it in a coding that it takes.
+pub(super) fn codings(context: &Context, form: Form) -> Codings {
     match form {
-        Form::AsSent => false,
-        Form::Coded => true,
-        Form::Plain(_) => encode::accepted(&context.request.headers, &[]).identity,
+        Form::AsSent => Codings::Open,
+        Form::Coded => Codings::Settled,
+        Form::Plain(_) => match encode::accepted(&context.request.headers, &[]).identity {
+            true => Codings::Settled,
+            false => Codings::Open,
+        },
     }
 }
 
@@ -115,6 +118,6 @@ pub(super) fn settled(context: &mut Context, answer: Response<Stream>) -> Option
     };
     let decoder = decoder(context, decoding)?;
     encode::mark(Verdict::Decoded, &mut head.headers);
-    context.is_settled = is_settled(context, Form::Plain(decoding));
+    context.codings = codings(context, Form::Plain(decoding));
     Some(Response::from_parts(head, through(Some(decoder), stream)))
 }

@@ -16,6 +16,7 @@ mod challenge;
 mod claims;
 mod context;
 mod cors;
+mod debug;
 mod edge;
 mod forms;
 mod forward;

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame};
 
-use crate::cache::{self, NotKept, PartPermit};
+use crate::cache::{self, Failure, NotKept, PartPermit};
 use crate::config::model::UpstreamId;
 use crate::metrics::{CacheResult, ProxyError};
 use crate::upstream::RequestBody;
 
+use super::cached;
 use super::context::Context;
 use super::forward::{self, Order};
 use super::outbound::{Broken, Stream};
@@ -33,6 +34,16 @@ pub(super) async fn fetch(
     let sent = forward::send(&order, Some(&edit), RequestBody::Empty).await;
     context.exchange = sent.exchange;
     context.sticky = sent.sticky;
+    let (failure, status) = match &sent.result {
+        Ok(answer) => (Failure::of(answer.status()), Some(answer.status())),
+        Err(reject) => (Some(cached::failure(reject)), None),
+    };
+    if let Some(hit) = failure.and_then(|failure| permit.fall_back(failure, status)) {
+        let now = context.worker.cache.clock().now();
+        // Parts are stored as they were sent, so there is nothing to decompress.
+        let found = cached::hit_answer(context, hit, CacheResult::Stale, now);
+        return found.map_err(|_no_room| Reject::Fetch);
+    }
     let (mut head, source) = sent.result?.into_parts();
     let stream = match permit.start(head.status, &mut head.headers) {
         Ok(partial) => Stream::Part(Box::new(Part { source, partial })),
@@ -42,6 +53,22 @@ pub(super) async fn fetch(
         }
     };
     Ok(Response::from_parts(head, stream))
+}
+
+/// Fetches a part for nobody but the store.
+pub(super) async fn refresh(order: Order, permit: PartPermit) {
+    let edit = |head: &mut HeaderMap| permit.prepare(head);
+    let sent = forward::send(&order, Some(&edit), RequestBody::Empty).await;
+    let Ok(answer) = sent.result else {
+        return;
+    };
+    let (mut head, source) = answer.into_parts();
+    let Ok(partial) = permit.start(head.status, &mut head.headers) else {
+        return;
+    };
+    let mut part = Part { source, partial };
+    // What has come is kept, however it ends.
+    while let Some(Ok(_)) = std::future::poll_fn(|task| part.poll(task)).await {}
 }
 
 fn count(context: &mut Context, why: NotKept) {

@@ -16,7 +16,7 @@ use crate::encode::{self, Verdict};
 use crate::files;
 use crate::upstream::Stage;
 
-use super::context::{Context, End};
+use super::context::{Codings, Context, End};
 use super::grpc::Call;
 use super::headers;
 use super::outbound::{Encoded, Outbound, Stream};
@@ -53,7 +53,7 @@ fn compressed(context: &Context, head: &mut Parts, stream: Stream) -> Stream {
     let Some(rule) = context
         .route
         .and_then(|route| routes[route.0].compress.as_ref())
-        .filter(|_| !context.is_settled)
+        .filter(|_| context.codings == Codings::Open)
     else {
         return stream;
     };
