@@ -25,6 +25,7 @@ use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
 use super::entry::{Ageing, Entry, Failure, Head, Hit, HitBody, Way};
 use super::flight::Boarded;
+use super::form::Form;
 use super::freshness::{Personal, Storable, Times, date_of, judge};
 use super::kept::Kept;
 use super::key::Key;
@@ -76,13 +77,14 @@ impl Cache {
             }
             let is_fresh = standing == Standing::Current && entry.is_fresh(asked.now);
             let does = asked.is_answered_by(&entry.age, is_fresh);
-            let portion = Portion::of(&entry.head, request.headers, Some(kept.complete));
+            let complete = Some(kept.complete);
+            let portion = Portion::of(&entry.head, Form::AsSent, request.headers, complete);
             let has_all = match &portion {
                 Portion::Held | Portion::Unsatisfiable { .. } => true,
                 Portion::Parts { spans, .. } => spans.iter().all(|s| kept.missing(*s).is_none()),
                 Portion::Whole => false,
             };
-            let hit = || asked.hit(Arc::clone(entry), request.method, request.headers);
+            let hit = || asked.hit_part(entry, request);
             if does && has_all {
                 return Lookup::Hit(hit().by(way(standing)));
             }
@@ -245,7 +247,12 @@ impl PartPermit {
         let may_be = entry.may_serve_on(failure, now, *asked, cache.grace(now))
             && entry.is_left(&cache.generations, url);
         may_be.then(|| {
-            let hit = Hit::new(Arc::clone(entry), &Method::GET, Some(&self.request));
+            let hit = Hit::new(
+                Arc::clone(entry),
+                Form::AsSent,
+                &Method::GET,
+                Some(&self.request),
+            );
             hit.by(Way::Fallback(status))
         })
     }
@@ -389,7 +396,7 @@ impl PartPermit {
         // As if it were a whole answer that broke off (RFC 9111 section 3.3).
         let judged = judge(StatusCode::OK, whole, &self.rule, self.personal, &times)?;
         let Storable { freshness, hidden } = judged;
-        let vary = Vary::of(whole, &self.request).map_err(|_any| Uncacheable::Vary)?;
+        let vary = Vary::of(whole, &self.request, false).map_err(|_any| Uncacheable::Vary)?;
         // To one who resumes, an answer need not say what it is of.
         let is_told = completes || (self.gap.is_none() && !self.request.contains_key(IF_RANGE));
         if Strong::of(whole).is_none() || !is_told {
@@ -400,13 +407,13 @@ impl PartPermit {
         }
         let url = self.key.get(..self.url_len).unwrap_or_default();
         let tags = Tags::of(whole, url, &cache.hasher).ok_or(Uncacheable::Tags)?;
-        let head_charge = Head::charge(whole);
+        let head_charge = Head::charge(whole, None);
         let own = vary.charge() + tags.charge() + Entry::OVERHEAD;
         let mut room = cache
             .reserve(head_charge + own)
             .ok_or(Uncacheable::Memory)?;
         let charge = room.split(head_charge);
-        let head = Head::copy(StatusCode::OK, whole, &hidden, wall, charge);
+        let head = Head::copy(StatusCode::OK, whole, &hidden, None, wall, charge);
         Ok(Entry {
             charge: head_charge + own,
             head,

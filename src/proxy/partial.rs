@@ -40,7 +40,9 @@ pub(super) async fn fetch(
     };
     if let Some(hit) = failure.and_then(|failure| permit.fall_back(failure, status)) {
         let now = context.worker.cache.clock().now();
-        return Ok(cached::hit_answer(context, hit, CacheResult::Stale, now));
+        // Parts are stored as they were sent, so there is nothing to decompress.
+        let found = cached::hit_answer(context, hit, CacheResult::Stale, now);
+        return found.map_err(|_no_room| Reject::Fetch);
     }
     let (mut head, source) = sent.result?.into_parts();
     let stream = match permit.start(head.status, &mut head.headers) {
