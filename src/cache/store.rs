@@ -134,7 +134,12 @@ impl Store {
         let old = self.find_again(key.bytes);
         let stored = old.iter().flat_map(|slot| slot.variants.iter());
         let left = stored.filter(|other| other.is_left(generations, url));
-        if !replaces && left.clone().any(|other| other.vary == entry.vary) {
+        // After a soft purge what was fetched before it is left, and must not replace what came since.
+        let stands = |other: &&Arc<Entry>| {
+            let since = entry.generation.is_before(other.generation.born());
+            other.vary == entry.vary && (since || !replaces)
+        };
+        if left.clone().any(|other| stands(&other)) {
             return false;
         }
         let kept = left.filter(|other| other.vary != entry.vary);
