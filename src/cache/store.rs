@@ -54,14 +54,12 @@ impl Store {
         let counter = Arc::clone(&evictions);
         let unit = u32::try_from(limit / MAX_UNITS + 1).unwrap_or(u32::MAX);
         let capacity = (limit - limit / 8) as u64 / u64::from(unit);
-        let slots = moka::sync::Cache::builder()
+        let slots = moka::sync::Cache::<Box<[u8]>, Arc<Slot>>::builder()
             .max_capacity(capacity)
-            .weigher(
-                move |key: &Box<[u8]>, slot: &Arc<Slot>| match is_filler(key) {
-                    true => slot.charge,
-                    false => slot.charge.div_ceil(unit),
-                },
-            )
+            .weigher(move |key, slot| match is_filler(key) {
+                true => slot.charge,
+                false => slot.charge.div_ceil(unit),
+            })
             .eviction_listener(move |_key, _slot, cause| {
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
