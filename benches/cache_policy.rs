@@ -183,6 +183,7 @@ impl Gate {
             memory: ByteSize(memory),
             max_object: ByteSize(1 << 20),
             disk: None,
+            startup_grace: Duration::ZERO,
         };
         Self::on(Cache::new(&config, Clock::default()), 64)
     }
@@ -306,6 +307,7 @@ fn stalls() {
                 memory: ByteSize(64 << 20),
                 max_object: ByteSize(1 << 20),
                 disk: None,
+                startup_grace: Duration::ZERO,
             };
             let cache = Cache::new(&config, Clock::default());
             let mut gate = Gate::on(Arc::clone(&cache), length);

@@ -100,6 +100,7 @@ fn cache_hit(criterion: &mut Criterion) {
         memory: ByteSize(64 << 20),
         max_object: ByteSize(1 << 20),
         disk: None,
+        startup_grace: std::time::Duration::ZERO,
     };
     let cache = Cache::new(&store, headgate::clock::Clock::default());
     let rule = Arc::new(CacheRule::default());
@@ -156,6 +157,7 @@ fn purging(criterion: &mut Criterion) {
         memory: ByteSize(1 << 30),
         max_object: ByteSize(1 << 20),
         disk: None,
+        startup_grace: std::time::Duration::ZERO,
     };
     let cache = Cache::new(&store, headgate::clock::Clock::default());
     let rule = Arc::new(CacheRule::default());

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -33,9 +34,13 @@ pub struct Inbound {
     source: Option<Box<Source>>,
     tunnel: Option<Box<str>>,
     left: Left,
-    /// Which trailer fields pass.
-    keeps: fn(&str) -> bool,
+    /// Which trailer fields pass, and names that this is judged by.
+    keeps: Keeps,
+    named: Option<Arc<[HeaderName]>>,
 }
+
+/// Whether a field of this name passes.
+type Keeps = fn(&str, &[HeaderName]) -> bool;
 
 /// How many more bytes of a body may come.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +58,8 @@ impl Inbound {
             source: None,
             tunnel: None,
             left: Left::Bytes(u64::MAX),
-            keeps: |_any| true,
+            keeps: |_any, _named| true,
+            named: None,
         }
     }
 
@@ -96,9 +102,11 @@ impl Inbound {
         Ok(())
     }
 
-    /// Lets only those trailer fields pass whose names, in lower case, `keeps` says yes to.
-    pub fn sieve(&mut self, keeps: fn(&str) -> bool) {
+    /// Lets only those trailer fields pass whose names, in lower case, `keeps` says yes to; it is shown
+    /// `named` as well.
+    pub fn sieve(&mut self, keeps: Keeps, named: Option<Arc<[HeaderName]>>) {
         self.keeps = keeps;
+        self.named = named;
     }
 
     /// The protocol that the client offers to go on in.
@@ -108,10 +116,10 @@ impl Inbound {
     }
 }
 
-fn sift(trailers: &mut HeaderMap, keeps: fn(&str) -> bool) {
+fn sift(trailers: &mut HeaderMap, keeps: Keeps, named: &[HeaderName]) {
     let gone: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| !keeps(name.as_str()))
+        .filter(|name| !keeps(name.as_str(), named))
         .cloned()
         .collect();
     for name in gone {
@@ -152,7 +160,11 @@ impl Body for Inbound {
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
-            sift(trailers, this.keeps);
+            sift(
+                trailers,
+                this.keeps,
+                this.named.as_deref().unwrap_or_default(),
+            );
         }
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
@@ -286,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn trailers_that_may_not_pass_are_taken_out() {
         let mut body = of(&["1"], &["x-late", "x-forwarded-for"]);
-        body.sieve(|name| name != "x-forwarded-for");
+        body.sieve(|name, _| name != "x-forwarded-for", None);
         assert!(next(&mut body).await.unwrap().unwrap().is_data());
         let trailers = next(&mut body)
             .await

@@ -23,14 +23,14 @@ use crate::wire::fields::{is_hop_by_hop, members};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
-use super::control::MaxStale;
+use super::control::{MaxStale, ResponseControl};
 use super::freshness::Freshness;
 use super::kept::Kept;
 use super::portion::{Cursor, Parts, Portion, cut};
 use super::purge::{Generation, Generations, Standing};
 use super::status::{HIT, Verdict, stamp};
 use super::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
-use super::targeted::{HEADGATE_CACHE_CONTROL, SURROGATE_CONTROL};
+use super::targeted::{self, HEADGATE_CACHE_CONTROL, SURROGATE_CONTROL};
 use super::vary::Vary;
 
 /// Set by `proxy` on every answer; an entry keeps a place for it.
@@ -102,6 +102,37 @@ impl Entry {
     pub(super) fn has_validator(&self) -> bool {
         self.head.headers.contains_key(ETAG) || self.head.headers.contains_key(LAST_MODIFIED)
     }
+
+    /// Whether it is served stale while it is fetched anew (RFC 5861 section 3). `grace` is what a
+    /// beginning cache adds where the answer itself does not say how long.
+    pub(super) fn may_serve_while_revalidating(&self, now: Instant, grace: Duration) -> bool {
+        self.age.may_serve_while_revalidating(now)
+            || self.is_in_grace(now, grace, |control| control.stale_while_revalidate)
+    }
+
+    /// Whether it is served stale because the origin failed, see `Ageing::may_serve_on`.
+    pub(super) fn may_serve_on(
+        &self,
+        failure: Failure,
+        now: Instant,
+        asked: Option<Duration>,
+        grace: Duration,
+    ) -> bool {
+        self.age.may_serve_on(failure, now, asked)
+            || self.is_in_grace(now, grace, |control| control.stale_if_error)
+    }
+
+    fn is_in_grace(
+        &self,
+        now: Instant,
+        grace: Duration,
+        stated: fn(&ResponseControl) -> Option<Duration>,
+    ) -> bool {
+        // What the answer says is read again: that is rare, and needs no room in each entry.
+        !grace.is_zero()
+            && self.age.is_within(now, grace)
+            && stated(&targeted::control(&self.head.said()).0).is_none()
+    }
 }
 
 /// How long a cache serves what it has while the origin cannot be reached and nobody said how long.
@@ -114,6 +145,13 @@ pub enum Failure {
     Unreachable,
     /// One took it, and failed, was too late or answered with a server error.
     Failed,
+}
+
+impl Failure {
+    /// What RFC 5861 section 4 calls an error.
+    pub fn of(status: StatusCode) -> Option<Self> {
+        matches!(status.as_u16(), 500 | 502..=504).then_some(Self::Failed)
+    }
 }
 
 /// How old an answer is, and how old it may become.
@@ -185,24 +223,24 @@ impl Ageing {
     }
 
     /// Whether it may be served while it is fetched anew (RFC 5861 section 3).
-    pub(super) fn may_serve_while_revalidating(&self, now: Instant) -> bool {
-        self.may_be_stale() && self.staleness(now) < self.freshness.stale_while_revalidate
+    fn may_serve_while_revalidating(&self, now: Instant) -> bool {
+        self.is_within(now, self.freshness.stale_while_revalidate)
+    }
+
+    /// Whether it may be stale, and is not yet for so long.
+    fn is_within(&self, now: Instant, window: Duration) -> bool {
+        self.may_be_stale() && self.staleness(now) < window
     }
 
     /// Whether it may be served because the origin failed (RFC 5861 section 4). A cache that cannot reach
     /// it may even when nobody has said so (RFC 9111 section 4.2.4).
-    pub(super) fn may_serve_on(
-        &self,
-        failure: Failure,
-        now: Instant,
-        asked: Option<Duration>,
-    ) -> bool {
+    fn may_serve_on(&self, failure: Failure, now: Instant, asked: Option<Duration>) -> bool {
         let unsaid = match failure {
             Failure::Unreachable => DISCONNECTED,
             Failure::Failed => Duration::ZERO,
         };
         let stated = self.freshness.stale_if_error.into_iter().chain(asked).max();
-        self.may_be_stale() && self.staleness(now) < stated.unwrap_or(unsaid)
+        self.is_within(now, stated.unwrap_or(unsaid))
     }
 
     /// Whether a reload need not ask (RFC 8246).
@@ -481,12 +519,26 @@ impl FromIterator<Bytes> for HitBody {
     }
 }
 
-/// A fresh stored answer to a request.
+/// A stored answer to a request.
 #[derive(Debug)]
 pub struct Hit {
     pub(super) entry: Arc<Entry>,
     portion: Portion,
     is_head: bool,
+    way: Way,
+}
+
+/// How a stored answer came to be one to this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It was in memory.
+    Memory,
+    /// It was in memory, and a soft purge has made it stale whatever life it had left.
+    Purged,
+    /// It was on disk.
+    Disk,
+    /// It is stale, and the origin failed: with this status if it had one.
+    Fallback(Option<StatusCode>),
 }
 
 impl Hit {
@@ -507,6 +559,31 @@ impl Hit {
             entry,
             portion,
             is_head,
+            way: Way::Memory,
+        }
+    }
+
+    pub(super) fn by(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+
+    fn ttl(&self, now: Instant) -> i64 {
+        let ttl = self.entry.age.ttl(now);
+        match self.way {
+            // When it was purged is not known, only that it was.
+            Way::Purged => ttl.min(0),
+            Way::Memory | Way::Disk | Way::Fallback(_) => ttl,
+        }
+    }
+
+    fn verdict(&self, now: Instant) -> Verdict {
+        match self.way {
+            Way::Memory | Way::Purged => Verdict::Hit { ttl: self.ttl(now) },
+            Way::Disk => Verdict::Recalled { ttl: self.ttl(now) },
+            Way::Fallback(status) => Verdict::Fallback {
+                status: status.map(|status| status.as_u16()),
+                collapsed: false,
+            },
         }
     }
 
@@ -518,9 +595,7 @@ impl Hit {
     /// The answer. Its fields hold an empty `X-Request-Id`, for the caller to overwrite.
     pub fn into_parts(self, now: Instant) -> (StatusCode, HeaderMap, HitBody) {
         let age = Some(self.age(now).as_secs());
-        let verdict = Verdict::Hit {
-            ttl: self.entry.age.ttl(now),
-        };
+        let verdict = self.verdict(now);
         let (status, headers, pieces) = self.portion.head(&self.entry.head, age, verdict);
         let body = if self.is_head {
             HitBody::Empty
@@ -536,11 +611,15 @@ impl Hit {
     /// With the hit, where it is not.
     pub fn into_lines(self, now: Instant) -> Result<(StatusCode, Lines, Bytes), Self> {
         match &self.entry.body {
-            HitBody::One(content) if self.portion == Portion::Whole && !self.is_head => {
+            HitBody::One(content)
+                if self.portion == Portion::Whole
+                    && !self.is_head
+                    && matches!(self.way, Way::Memory | Way::Purged) =>
+            {
                 let content = content.clone();
                 let lines = Lines {
                     age: self.age(now).as_secs(),
-                    ttl: self.entry.age.ttl(now),
+                    ttl: self.ttl(now),
                     entry: self.entry,
                 };
                 Ok((lines.entry.head.status, lines, content))

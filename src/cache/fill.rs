@@ -18,7 +18,7 @@ use super::entry::{Ageing, Entry, Head, HitBody};
 use super::flight::Abandoned;
 use super::permit::Flying;
 use super::status::Uncacheable;
-use super::store::Whose;
+use super::store::{Mark, Whose};
 use super::tags::Tags;
 use super::vary::Vary;
 
@@ -149,13 +149,14 @@ impl Filler {
         if reason == Uncacheable::TooLarge
             && let Some(reservation) = self.slot.take()
         {
-            cache.store.mark(
-                flight.stored_key().bytes,
-                Whose::Anyone,
-                flight.generation,
-                cache.clock.now(),
-                reservation,
-            );
+            let found = Mark {
+                whose: Whose::Anyone,
+                is_too_large: true,
+                generation: flight.generation,
+            };
+            let now = cache.clock.now();
+            let key = flight.stored_key().bytes;
+            cache.store.mark(key, found, now, reservation);
         }
         cache.flights.close(flight);
         flight.narrow();

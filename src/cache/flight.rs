@@ -261,6 +261,14 @@ impl Flight {
         }
     }
 
+    /// The key under which it can be boarded.
+    pub(super) fn key(&self) -> Key<'_> {
+        Key {
+            bytes: &self.key,
+            url_len: self.url_len,
+        }
+    }
+
     pub(super) fn key_len(&self) -> usize {
         self.key.len()
     }

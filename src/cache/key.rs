@@ -65,15 +65,34 @@ pub(super) fn extend(scratch: &mut Vec<u8>, rule: &KeyRule, request: &HeaderMap)
         // A field's name has no blank.
         scratch.extend_from_slice(b"\0cookie ");
         scratch.extend_from_slice(name.as_bytes());
-        if let Some(value) = cookies::value(request, name) {
+        for cookie in cookies::named(request, name) {
             scratch.push(b'\n');
-            scratch.extend_from_slice(value);
+            scratch.extend_from_slice(cookie);
         }
     }
     if rule.device {
         scratch.extend_from_slice(b"\0device ");
         scratch.extend_from_slice(device::class(request).as_bytes());
     }
+}
+
+/// A key as people read it: pieces with blanks between, names and values with `=`; cut where it is long.
+pub(super) fn told(key: &[u8]) -> String {
+    const LONGEST: usize = 1024;
+    let mut text = String::with_capacity(key.len().min(LONGEST));
+    for &byte in key {
+        if text.len() >= LONGEST {
+            text.push_str("...");
+            break;
+        }
+        match byte {
+            0 => text.push(' '),
+            b'\n' => text.push('='),
+            b' '..=b'~' => text.push(char::from(byte)),
+            other => text.push_str(&format!("%{other:02X}")),
+        }
+    }
+    text
 }
 
 /// Appends a URL as keys have it, or its beginning.

@@ -9,6 +9,7 @@
 //!            Wait(Waiter)   someone is fetching it already     flight, reader
 //!            Fill(Permit)   fetch it, for all who wait         permit, fill
 //!            Part(Permit)   fetch a range, for this request alone        parts, kept
+//!            Recall(Recall) look on disk first                           recall, disk
 //!            Bypass(why)    go to the origin, store nothing    status
 //!            Unsatisfiable  only-if-cached, and it is not
 //! ```
@@ -30,6 +31,9 @@ mod entry;
 mod fill;
 mod flight;
 mod freshness;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kept;
 mod key;
 mod parts;
@@ -50,6 +54,7 @@ mod written;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ahash::RandomState;
 use http::header::{AUTHORIZATION, COOKIE, ETAG};
@@ -64,7 +69,7 @@ use budget::{Budget, Reservation};
 use control::MaxStale;
 use control::RequestControl;
 use disk::Disk;
-use entry::{Ageing, Entry};
+use entry::{Ageing, Entry, Way};
 use flight::{Boarded, Came, Flights, Phase};
 use freshness::{Personal, Times};
 use key::Key;
@@ -72,7 +77,10 @@ use permit::Flying;
 use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
+use tags::Tags;
+use vary::Vary;
 
+pub use device::tell_device;
 pub use disk::DiskStats;
 pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use fill::{Filled, Filler};
@@ -82,7 +90,7 @@ pub use permit::{Permit, Revalidated, Started};
 pub use portion::Parts;
 pub use purge::{Strength, TooManyPrefixes};
 pub use reader::{Answer, Outcome, ReadError, Reader, Waiter};
-pub use recall::Recalled;
+pub use recall::{Recall, Recalled};
 pub use selector::{Selection, Selector, Swept};
 pub use status::{Bypass, Forward, Refusal, Uncacheable};
 
@@ -97,6 +105,9 @@ pub struct Cache {
     clock: Clock,
     max_object: u64,
     disk: Option<Disk>,
+    /// For how long stale answers are served at the least, so long after the start.
+    startup_grace: Duration,
+    began: Instant,
 }
 
 /// A request as the cache sees it.
@@ -126,12 +137,16 @@ pub enum Lookup {
     /// Answer it from the store, and fetch anew for those who come later; without a permit somebody
     /// does already (RFC 5861 section 3).
     Stale(Hit, Option<Permit>),
+    /// The same of a part.
+    StalePart(Hit, Option<PartPermit>),
     /// Wait for another request's fetch.
     Wait(Waiter),
     /// Fetch, for this request and all that wait.
     Fill(Permit),
     /// Fetch a range, for this request alone, and keep it.
     Part(PartPermit),
+    /// Look on disk, and do then as it says.
+    Recall(Box<Recall>),
     /// Fetch, for this request alone.
     Bypass(Bypass),
     /// `only-if-cached`, and nothing stored will do: `504` (RFC 9111 section 5.2.1.7).
@@ -158,6 +173,7 @@ impl Cache {
             memory,
             max_object,
             disk,
+            startup_grace,
         } = config;
         let limit = usize::try_from(memory.0).unwrap_or(usize::MAX);
         let hasher = RandomState::new();
@@ -174,9 +190,11 @@ impl Cache {
             generations: Generations::after(last.unwrap_or(0)),
             budget,
             hasher,
+            began: clock.now(),
             clock,
             max_object: max_object.0,
             disk,
+            startup_grace: *startup_grace,
         })
     }
 
@@ -196,19 +214,12 @@ impl Cache {
     ) -> Lookup {
         let asked = match Asked::read(rule, request, now) {
             Ok(asked) => asked,
-            Err(bypass) if bypass != Bypass::Method && forbids_asking(rule, request) => {
+            Err(bypass) if bypass != Bypass::Method && forbids_asking(rule, request.headers) => {
                 return Lookup::Unsatisfiable;
             }
             Err(bypass) => return Lookup::Bypass(bypass),
         };
-        let url_len = key::build(
-            scratch,
-            request.source,
-            request.scheme,
-            request.host,
-            request.path_and_query,
-        );
-        key::extend(scratch, &rule.key, request.headers);
+        let url_len = key_of(rule, request, scratch);
         let slot = self.store.find(scratch);
         let url = scratch.get(..url_len).unwrap_or_default();
         let mut found = Found {
@@ -217,7 +228,7 @@ impl Cache {
             stale: None,
             forward: Forward::UriMiss,
         };
-        let mut serves_stale = false;
+        let mut serves_stale = None;
         if let Some(slot) = &slot {
             if let Some((entry, standing)) = slot.select(request.headers, &self.generations, url) {
                 if asked.is_personal() && !entry.age.is_for_all() {
@@ -229,11 +240,12 @@ impl Cache {
                 }
                 let is_fresh = standing == Standing::Current && entry.is_fresh(now);
                 if asked.is_answered_by(&entry.age, is_fresh) {
-                    return Lookup::Hit(asked.hit(Arc::clone(entry), request));
+                    let hit = asked.hit(Arc::clone(entry), request.method, request.headers);
+                    return Lookup::Hit(hit.by(way(standing)));
                 }
-                serves_stale = !asked.control.demands()
-                    && !is_fresh
-                    && entry.age.may_serve_while_revalidating(now);
+                serves_stale = asked
+                    .takes_stale(entry, is_fresh, self.grace(now))
+                    .then_some(standing);
                 found.forward = if is_fresh {
                     Forward::Request
                 } else {
@@ -244,8 +256,9 @@ impl Cache {
                 found.forward = Forward::VaryMiss;
             }
         }
-        if let Some(entry) = found.stale.filter(|_| serves_stale) {
-            let hit = asked.hit(Arc::clone(entry), request);
+        if let (Some(entry), Some(standing)) = (found.stale, serves_stale) {
+            let hit = asked.hit(Arc::clone(entry), request.method, request.headers);
+            let hit = hit.by(way(standing));
             // A fetch asks for the whole answer, which `HEAD` does not; the next `GET` will.
             let asks = *request.method == Method::GET && !asked.control.only_if_cached;
             let fetch = asks.then(|| self.miss(rule, request, &asked, &found, scratch));
@@ -258,22 +271,45 @@ impl Cache {
             || rule.ranges == Ranges::Fetch
             // What is stored whole is validated whole.
             || found.stale.is_some_and(|entry| entry.has_validator());
-        if !is_whole_wanted {
-            let url_len = found.url_len;
-            return self.partly(rule, request, &asked, url_len, scratch);
-        }
-        if asked.control.only_if_cached {
-            return Lookup::Unsatisfiable;
-        }
-        if *request.method == Method::HEAD {
-            return Lookup::Bypass(Bypass::Method);
-        }
-        if slot.as_ref().is_some_and(|slot| {
-            slot.is_marked(asked.personal.is_some(), now, &self.generations, url)
+        let otherwise = if !is_whole_wanted {
+            match self.partly(rule, request, &asked, url_len, scratch) {
+                answered @ (Lookup::Hit(_) | Lookup::StalePart(..)) => return answered,
+                otherwise => otherwise,
+            }
+        } else if asked.control.only_if_cached {
+            Lookup::Unsatisfiable
+        } else if *request.method == Method::HEAD {
+            Lookup::Bypass(Bypass::Method)
+        } else if found.slot.is_some_and(|slot| {
+            let whose = (asked.personal.is_some(), asked.is_ranged);
+            slot.is_marked(whose, now, &self.generations, url)
         }) {
             return Lookup::Bypass(Bypass::Uncacheable);
+        } else {
+            return self.miss(rule, request, &asked, &found, scratch);
+        };
+        self.unless_on_disk(request, asked, &found, scratch, otherwise)
+    }
+
+    /// For how long stale answers are served now, where they do not say.
+    fn grace(&self, now: Instant) -> Duration {
+        let is_over = now.saturating_duration_since(self.began) >= self.startup_grace;
+        match is_over {
+            true => Duration::ZERO,
+            false => self.startup_grace,
         }
-        self.miss(rule, request, &asked, &found, scratch)
+    }
+
+    /// Adds the key of a request to our `Cache-Status` member, if the answer has one (RFC 9211 section 2.7).
+    pub fn tell_key(
+        &self,
+        rule: &CacheRule,
+        request: &Request<'_>,
+        answer: &mut HeaderMap,
+        scratch: &mut Vec<u8>,
+    ) {
+        key_of(rule, request, scratch);
+        status::add_key(answer, &key::told(scratch));
     }
 
     /// What an answer to `HEAD` says of the stored answer to `GET` (RFC 9111 section 4.3.5): its head
@@ -289,14 +325,7 @@ impl Cache {
         if status != StatusCode::OK {
             return;
         }
-        let url_len = key::build(
-            scratch,
-            request.source,
-            request.scheme,
-            request.host,
-            request.path_and_query,
-        );
-        key::extend(scratch, &rule.key, request.headers);
+        let url_len = key_of(rule, request, scratch);
         let key = Key {
             bytes: scratch,
             url_len,
@@ -321,14 +350,20 @@ impl Cache {
             // It says nothing of what others are told.
             return;
         }
-        let is_described = conditional::describes(answer, &stored.head.headers);
+        // What is nominated anew may have another value in the request that the body is of.
+        let is_selected_alike =
+            Vary::of(&merged, request.headers).is_ok_and(|vary| vary == stored.vary);
+        let is_described =
+            is_selected_alike && conditional::describes(answer, &stored.head.headers);
         let Some(kept) = judged.ok().filter(|_| is_described) else {
             self.purge_url(key.url(), Strength::Soft);
             return;
         };
+        let tags = Tags::of(&merged, key.url(), &self.hasher);
         let under = permit::Under {
             vary: stored.vary.clone(),
-            tags: stored.tags.clone(),
+            // Too many of them to be purged by: the old ones count on.
+            tags: tags.unwrap_or_else(|| stored.tags.clone()),
             generation: stored.generation,
         };
         let entry = self.under_a_new_head(stored, &merged, &kept, under, &times);
@@ -454,7 +489,7 @@ impl Cache {
                 shared,
                 came: Came::Found,
             });
-            return Lookup::Hit(asked.hit(entry, request));
+            return Lookup::Hit(asked.hit(entry, request.method, request.headers));
         }
         let room = Permit::OVERHEAD + Slot::OVERHEAD + 2 * flying.flight.key_len();
         let Some(reservation) = self.reserve(room) else {
@@ -513,9 +548,31 @@ impl Found<'_> {
     }
 }
 
+/// Writes the key of a request into `scratch`, and returns how much of it is the URL.
+fn key_of(rule: &CacheRule, request: &Request<'_>, scratch: &mut Vec<u8>) -> usize {
+    let Request {
+        source,
+        scheme,
+        host,
+        path_and_query,
+        ..
+    } = *request;
+    let url_len = key::build(scratch, source, scheme, host, path_and_query);
+    key::extend(scratch, &rule.key, request.headers);
+    url_len
+}
+
 /// Whether a request must not reach the origin (RFC 9111 section 5.2.1.7).
-fn forbids_asking(rule: &CacheRule, request: &Request<'_>) -> bool {
-    rule.obeys_requests && RequestControl::read(request.headers).only_if_cached
+#[must_use]
+pub fn forbids_asking(rule: &CacheRule, request: &HeaderMap) -> bool {
+    rule.obeys_requests && RequestControl::read(request).only_if_cached
+}
+
+fn way(standing: Standing) -> Way {
+    match standing {
+        Standing::Current => Way::Memory,
+        Standing::Stale | Standing::Gone => Way::Purged,
+    }
 }
 
 /// Whose the answer to a request may be.
@@ -616,8 +673,13 @@ impl Asked {
             && min_fresh.is_none_or(|least| is_fresh && age.left(self.now) >= least)
     }
 
-    fn hit(&self, entry: Arc<Entry>, request: &Request<'_>) -> Hit {
-        let conditions = (self.is_conditional || self.is_ranged).then_some(request.headers);
-        Hit::new(entry, request.method, conditions)
+    /// Whether a stale answer will do while it is fetched anew.
+    fn takes_stale(&self, entry: &Entry, is_fresh: bool, grace: Duration) -> bool {
+        !self.control.demands() && !is_fresh && entry.may_serve_while_revalidating(self.now, grace)
+    }
+
+    fn hit(&self, entry: Arc<Entry>, method: &Method, headers: &HeaderMap) -> Hit {
+        let conditions = (self.is_conditional || self.is_ranged).then_some(headers);
+        Hit::new(entry, method, conditions)
     }
 }

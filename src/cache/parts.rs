@@ -8,10 +8,14 @@
 //! last gap closes becomes a whole answer.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::config::model::CacheRule;
@@ -19,19 +23,20 @@ use crate::range::{ContentRange, OF_THE_CONTENT, Piece, Pieces, Span, content_ra
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
-use super::device::{self, X_DEVICE_CLASS};
-use super::entry::{Ageing, Entry, Head, HitBody};
+use super::entry::{Ageing, Entry, Failure, Head, Hit, HitBody, Way};
+use super::flight::Boarded;
 use super::freshness::{Personal, Storable, Times, date_of, judge};
 use super::kept::Kept;
 use super::key::Key;
+use super::permit::Flying;
 use super::portion::{Parts, Portion, Strong};
 use super::purge::{Generation, Standing};
-use super::reader::Reader;
+use super::reader::{ReadError, Reader};
 use super::status::{Bypass, Forward, Refusal, Uncacheable};
 use super::store::Slot;
 use super::tags::Tags;
 use super::vary::Vary;
-use super::{Asked, Cache, Lookup, Request};
+use super::{Asked, Cache, Lookup, Request, way};
 
 /// What the key of partial answers has behind that of whole ones. Neither an upstream nor a route has an
 /// empty name, so nothing else ends like this.
@@ -62,6 +67,7 @@ impl Cache {
         let mut forward = Forward::UriMiss;
         let mut gap = None;
         let mut known = None;
+        let mut stale = None;
         if let Some((entry, standing)) = selected
             && let Some(kept) = &entry.parts
         {
@@ -76,26 +82,25 @@ impl Cache {
                 Portion::Parts { spans, .. } => spans.iter().all(|s| kept.missing(*s).is_none()),
                 Portion::Whole => false,
             };
+            let hit = || asked.hit(Arc::clone(entry), request.method, request.headers);
             if does && has_all {
-                return Lookup::Hit(asked.hit(Arc::clone(entry), request));
+                return Lookup::Hit(hit().by(way(standing)));
+            }
+            if has_all && !asked.control.demands() {
+                let is_renewed = asked.takes_stale(entry, is_fresh, self.grace(asked.now))
+                    && is_one_part(&portion, request.headers);
+                stale = Some((
+                    Arc::clone(entry),
+                    is_renewed.then(|| hit().by(way(standing))),
+                ));
             }
             forward = match (is_fresh, does) {
                 (false, _) => Forward::Stale,
                 (true, true) => Forward::Partial,
                 (true, false) => Forward::Request,
             };
-            if let Portion::Parts { spans, .. } = &portion
-                && let [span] = spans[..]
-                && !asked.is_conditional
-                && forward != Forward::Request
-            {
-                gap = kept
-                    .missing(span)
-                    .filter(|missing| *missing != span)
-                    .map(|missing| Gap {
-                        wanted: span,
-                        missing,
-                    });
+            if !asked.is_conditional && forward != Forward::Request {
+                gap = Gap::of(&portion, kept);
             }
             known = Some(Arc::clone(entry));
         }
@@ -103,11 +108,13 @@ impl Cache {
             return Lookup::Unsatisfiable;
         }
         let hash = self.hasher.hash_one(Some(url));
-        Lookup::Part(PartPermit {
+        let generation = self.generations.capture(hash);
+        let (fallback, behind) = stale.unzip();
+        let mut permit = PartPermit {
             cache: Arc::clone(self),
             key: scratch.as_slice().into(),
             url_len,
-            generation: self.generations.capture(hash),
+            generation,
             request: Arc::new(request.headers.clone()),
             rule: Arc::clone(rule),
             personal: asked.personal,
@@ -115,8 +122,53 @@ impl Cache {
             forward,
             known,
             gap,
-        })
+            fallback: fallback.map(|entry| (entry, asked.control.stale_if_error)),
+            refresh: None,
+        };
+        let Some(hit) = behind.flatten() else {
+            return Lookup::Part(permit);
+        };
+        permit.refresh = self.refresh(request, generation, url_len, scratch);
+        let permit = Some(permit).filter(|permit| permit.refresh.is_some());
+        Lookup::StalePart(hit, permit)
     }
+
+    /// Lets one request at a time fetch a part anew behind stale answers; `scratch` is the key of whole ones.
+    fn refresh(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        generation: Generation,
+        url_len: usize,
+        scratch: &mut Vec<u8>,
+    ) -> Option<Flying> {
+        let stored_len = scratch.len();
+        scratch.extend_from_slice(SUFFIX);
+        if let Some(range) = request.headers.get(RANGE) {
+            scratch.extend_from_slice(range.as_bytes());
+        }
+        let key = Key {
+            bytes: scratch,
+            url_len,
+        };
+        let generations = (&self.generations, generation);
+        // Nobody rides: the parts that it brings are found when they are stored.
+        let boarded = self
+            .flights
+            .board(key, stored_len, generations, request.headers, false);
+        scratch.truncate(stored_len);
+        match boarded {
+            Boarded::Leader(flight) => Some(Flying::new(Arc::clone(self), flight)),
+            Boarded::Rider(_) | Boarded::Occupied | Boarded::Varies(_) => None,
+        }
+    }
+}
+
+/// Whether what a request wants can be fetched and kept as it asks for it.
+fn is_one_part(portion: &Portion, request: &HeaderMap) -> bool {
+    matches!(portion, Portion::Parts { spans, .. } if spans.len() == 1)
+        && ![IF_RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE]
+            .iter()
+            .any(|name| request.contains_key(name))
 }
 
 /// Of what a request wants, what is not stored.
@@ -124,6 +176,18 @@ impl Cache {
 struct Gap {
     wanted: Span,
     missing: Span,
+}
+
+impl Gap {
+    /// None where nothing of what is wanted is stored, or it is not one part.
+    fn of(portion: &Portion, kept: &Kept) -> Option<Self> {
+        let Portion::Parts { spans, .. } = portion else {
+            return None;
+        };
+        let [wanted] = spans[..] else { return None };
+        let missing = kept.missing(wanted).filter(|missing| *missing != wanted)?;
+        Some(Self { wanted, missing })
+    }
 }
 
 /// The right to fetch a part and to keep it.
@@ -144,6 +208,10 @@ pub struct PartPermit {
     known: Option<Arc<Entry>>,
     /// Only this is asked for, where some of what is wanted is stored.
     gap: Option<Gap>,
+    /// All that is wanted, but stale, should the origin fail; and for how long its client takes that by itself.
+    fallback: Option<(Arc<Entry>, Option<Duration>)>,
+    /// It is for nobody but the store, and the only one of its kind.
+    refresh: Option<Flying>,
 }
 
 /// A part that is kept while it goes to the client, between those that were stored before.
@@ -167,13 +235,24 @@ pub enum NotKept {
 }
 
 impl PartPermit {
+    /// The origin failed, with this status if it had one: the stale part, where it may be served.
+    #[must_use]
+    pub fn fall_back(&self, failure: Failure, status: Option<StatusCode>) -> Option<Hit> {
+        let (entry, asked) = self.fallback.as_ref()?;
+        let cache = &self.cache;
+        let now = cache.clock.now();
+        let url = self.key.get(..self.url_len).unwrap_or_default();
+        let may_be = entry.may_serve_on(failure, now, *asked, cache.grace(now))
+            && entry.is_left(&cache.generations, url);
+        may_be.then(|| {
+            let hit = Hit::new(Arc::clone(entry), &Method::GET, Some(&self.request));
+            hit.by(Way::Fallback(status))
+        })
+    }
+
     /// Makes the client's head into the one to send: it asks for what is missing, as long as the
     /// stored parts hold (RFC 9110 section 13.1.5).
     pub fn prepare(&self, headers: &mut HeaderMap) {
-        if self.rule.key.device {
-            let class = HeaderValue::from_static(device::class(&self.request));
-            headers.insert(X_DEVICE_CLASS, class);
-        }
         let (Some(gap), Some(known)) = (&self.gap, &self.known) else {
             return;
         };
@@ -203,7 +282,8 @@ impl PartPermit {
         status: StatusCode,
         headers: &mut HeaderMap,
     ) -> Result<Partial, NotKept> {
-        let range = ContentRange::of(headers).filter(|_| status == StatusCode::PARTIAL_CONTENT);
+        let range = ContentRange::of(headers)
+            .filter(|range| status == StatusCode::PARTIAL_CONTENT && is_as_long(headers, *range));
         let Some(range) = range else {
             let is_other =
                 |known: &Arc<Entry>| Strong::of(&known.head.headers) != Strong::of(headers);
@@ -263,8 +343,12 @@ impl PartPermit {
         let stored = Strong::of(&known.head.headers);
         match Strong::of(headers) {
             Some(validator) => stored == Some(validator),
-            // It was asked for on condition of a date, which such an answer need not repeat.
-            None => self.gap.is_some() && is_silent(headers) && stored.is_some(),
+            // It was asked for on condition of a date, which such an answer need not repeat; a tag it must
+            // (RFC 9110 section 15.3.7).
+            None => {
+                let by_date = matches!(stored, Some(Strong::Modified(_)));
+                self.gap.is_some() && is_silent(headers) && by_date
+            }
         }
     }
 
@@ -402,6 +486,14 @@ fn whole(known: Option<&Entry>, headers: &HeaderMap) -> HeaderMap {
     whole
 }
 
+/// Whether an answer does not say that its content is longer or shorter than its part.
+fn is_as_long(headers: &HeaderMap, range: ContentRange) -> bool {
+    let said = headers.get(CONTENT_LENGTH).map(|said| said.to_str());
+    said.is_none_or(|said| {
+        said.ok().and_then(|said| said.parse().ok()) == Some(range.span.length())
+    })
+}
+
 fn is_silent(headers: &HeaderMap) -> bool {
     !headers.contains_key(ETAG) && !headers.contains_key(LAST_MODIFIED)
 }
@@ -437,20 +529,27 @@ pub struct PartFiller {
 
 impl PartFiller {
     /// Keeps a copy. With the last byte it is stored, before anyone can ask for it.
-    pub fn push(&mut self, chunk: &Bytes) {
+    ///
+    /// # Errors
+    /// When more comes than the part has.
+    pub fn push(&mut self, chunk: &Bytes) -> Result<(), ReadError> {
         let length = chunk.len() as u64;
-        if self.entry.is_none() || length == 0 {
-            return;
-        }
-        if length > self.left || !self.keep(chunk) {
+        let Some(left) = self.left.checked_sub(length) else {
             // What came before is still right.
             self.finish();
-            return;
-        }
-        self.left -= length;
-        if self.left == 0 {
+            return Err(ReadError);
+        };
+        self.left = left;
+        let is_kept = self.entry.is_none() || length == 0 || self.keep(chunk);
+        if !is_kept || left == 0 {
             self.finish();
         }
+        Ok(())
+    }
+
+    /// Whether all of the part has come.
+    pub fn is_whole(&self) -> bool {
+        self.left == 0
     }
 
     fn keep(&mut self, chunk: &Bytes) -> bool {

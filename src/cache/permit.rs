@@ -10,7 +10,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::header::{DATE, HeaderValue};
+use http::header::DATE;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
@@ -19,7 +19,6 @@ use crate::range;
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
-use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
@@ -27,7 +26,7 @@ use super::freshness::{Storable, Times, date_of, judge};
 use super::purge::Generation;
 use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
-use super::store::{Slot, Whose};
+use super::store::{Mark, Slot, Whose};
 use super::tags::Tags;
 use super::vary::Vary;
 use super::{Asked, Cache};
@@ -71,13 +70,13 @@ impl Flying {
                 Uncacheable::Authorization | Uncacheable::Cookie => Whose::Users,
                 _ => Whose::Anyone,
             };
-            self.cache.store.mark(
-                self.flight.stored_key().bytes,
+            let found = Mark {
                 whose,
+                is_too_large: refusal.reason == Uncacheable::TooLarge,
                 generation,
-                now,
-                reservation,
-            );
+            };
+            let key = self.flight.stored_key().bytes;
+            self.cache.store.mark(key, found, now, reservation);
         }
         self.land(Phase::Refused(refusal));
     }
@@ -145,10 +144,6 @@ impl Permit {
     /// the stale answer come, if there is one.
     pub fn prepare(&self, headers: &mut HeaderMap) {
         conditional::prepare(headers, heads(&self.candidates));
-        if self.rule.key.device {
-            let class = HeaderValue::from_static(device::class(&self.request));
-            headers.insert(X_DEVICE_CLASS, class);
-        }
     }
 
     /// Whether the client asked for a part, which a fetch does not.
@@ -181,9 +176,10 @@ impl Permit {
     )]
     pub fn fall_back(mut self, failure: Failure, status: Option<StatusCode>) -> Result<(), Self> {
         let now = self.flying.cache.clock.now();
+        let grace = self.flying.cache.grace(now);
         match self.fallback.take() {
             Some((entry, asked))
-                if entry.age.may_serve_on(failure, now, asked)
+                if entry.may_serve_on(failure, now, asked, grace)
                     && entry.is_left(
                         &self.flying.cache.generations,
                         self.flying.flight.stored_key().url(),
@@ -207,9 +203,8 @@ impl Permit {
         headers: &HeaderMap,
         content_length: Option<u64>,
     ) -> Started {
-        // What RFC 5861 section 4 calls an error.
-        if matches!(status.as_u16(), 500 | 502..=504) {
-            self = match self.fall_back(Failure::Failed, Some(status)) {
+        if let Some(failure) = Failure::of(status) {
+            self = match self.fall_back(failure, Some(status)) {
                 Ok(()) => return Started::FellBack,
                 Err(permit) => permit,
             };
@@ -259,26 +254,35 @@ impl Permit {
         };
         let times = self.times();
         let merged = conditional::merged(&stored.head.said(), headers);
+        let is_reusable = |entry: &Entry| match entry.age.is_reusable() {
+            true => Ok(()),
+            false => Err(Uncacheable::NotReusable),
+        };
         let (entry, shared) = match self.freshened(&stored, &merged, &times) {
-            Some((entry, Ok(()))) => {
+            (Some(entry), Ok(())) => {
                 let entry = Arc::new(entry);
                 let slot = self.slot_reservation();
                 let key = self.flying.flight.stored_key();
                 self.flying.cache.keep(&key, &entry, slot);
-                let shared = if entry.age.is_reusable() {
-                    Ok(())
-                } else {
-                    Err(Uncacheable::NotReusable)
-                };
+                let shared = is_reusable(&entry);
                 (entry, shared)
             }
-            // It was storable and is not any more.
-            Some((entry, Err(reason))) => {
-                let key = self.flying.flight.stored_key();
-                self.flying.cache.drop_stored(key.bytes, &stored.vary);
-                (Arc::new(entry), Err(reason))
+            (entry, Err(reason)) => {
+                // What one user is told says nothing of what others are. Otherwise it was storable and is
+                // not any more.
+                let is_of_a_user =
+                    matches!(reason, Uncacheable::Authorization | Uncacheable::Cookie);
+                if !is_of_a_user {
+                    let key = self.flying.flight.stored_key();
+                    self.flying.cache.drop_stored(key.bytes, &stored.vary);
+                }
+                (entry.map_or(stored, Arc::new), Err(reason))
             }
-            None => (stored, Err(Uncacheable::Memory)),
+            // It holds all the same, under the head that it has.
+            (None, Ok(())) => {
+                let shared = is_reusable(&stored);
+                (stored, shared)
+            }
         };
         self.flying.land(Phase::Ready {
             entry,
@@ -288,13 +292,13 @@ impl Permit {
         Revalidated::Confirmed
     }
 
-    /// The stored answer under its new head, or nothing when there is no room for one.
+    /// The stored answer under its new head, if there is room for one, and whether that may be stored.
     fn freshened(
         &self,
         stored: &Entry,
         merged: &HeaderMap,
         times: &Times,
-    ) -> Option<(Entry, Result<(), Uncacheable>)> {
+    ) -> (Option<Entry>, Result<(), Uncacheable>) {
         let status = stored.head.status;
         let vary = Vary::of(merged, &self.request);
         let judged = judge(status, merged, &self.rule, self.asked.personal, times)
@@ -318,8 +322,8 @@ impl Permit {
             &Storable { freshness, hidden },
             under,
             times,
-        )?;
-        Some((entry, shared))
+        );
+        (entry, shared)
     }
 
     fn plan(

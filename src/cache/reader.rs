@@ -111,7 +111,7 @@ impl Waiter {
             Ok(()) if self.role.is_personal && !age.is_for_all() => Uncacheable::Authorization,
             Ok(()) => return None,
         };
-        Some(Outcome::Released(Refusal {
+        Some(self.released(Refusal {
             reason,
             forward: self.forward,
         }))

@@ -87,6 +87,23 @@ fn append(headers: &mut HeaderMap, parts: &[&str]) {
     }
 }
 
+/// Adds a key, of printable ASCII, to our member, which is the last.
+pub(super) fn add_key(headers: &mut HeaderMap, key: &str) {
+    let lines: Vec<HeaderValue> = headers.get_all(CACHE_STATUS).iter().cloned().collect();
+    let Some((last, before)) = lines.split_last() else {
+        return;
+    };
+    let key = key.replace('\\', "\\\\").replace('"', "\\\"");
+    let told = [last.as_bytes(), b"; key=\"", key.as_bytes(), b"\""].concat();
+    let Ok(told) = HeaderValue::from_bytes(&told) else {
+        return;
+    };
+    headers.remove(CACHE_STATUS);
+    for line in before.iter().cloned().chain([told]) {
+        headers.append(CACHE_STATUS, line);
+    }
+}
+
 /// How an answer of the cache came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

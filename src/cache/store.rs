@@ -44,6 +44,10 @@ const MAX_VARIANTS: usize = 16;
 /// How long a URL is known for an answer that could not be stored.
 const MARKED_FOR: Duration = Duration::from_secs(10);
 
+/// How long it is known that an answer was too large, to requests for a part: to find out again costs the
+/// beginning of the whole and a connection. A request for the whole costs no more than its answer.
+const LARGE_FOR: Duration = Duration::from_secs(10 * 60);
+
 /// moka weighs in units of so many bytes that its capacity is below this, so that `Store::size_sketch`
 /// needs a filler or four.
 const MAX_UNITS: usize = 1 << 27;
@@ -146,23 +150,11 @@ impl Store {
     }
 
     /// Remembers that answers for this key are not stored.
-    pub(super) fn mark(
-        &self,
-        key: &[u8],
-        whose: Whose,
-        generation: Generation,
-        now: Instant,
-        reservation: Reservation,
-    ) {
-        let mark = Mark {
-            until: now + MARKED_FOR,
-            whose,
-            generation,
-        };
+    pub(super) fn mark(&self, key: &[u8], mark: Mark, now: Instant, reservation: Reservation) {
         let _change = self.lock(key);
         let old = self.find_again(key);
         let variants = old.map(|slot| slot.variants.clone()).unwrap_or_default();
-        let slot = Slot::new(variants, Some(mark), reservation);
+        let slot = Slot::new(variants, Some((mark, now)), reservation);
         self.slots.insert(key.into(), slot);
     }
 
@@ -267,16 +259,18 @@ fn is_filler(key: &[u8]) -> bool {
 #[derive(Debug)]
 pub(super) struct Slot {
     variants: Box<[Arc<Entry>]>,
-    mark: Option<Mark>,
+    /// What was found, and when.
+    mark: Option<(Mark, Instant)>,
     charge: u32,
     _reservation: Option<Reservation>,
 }
 
+/// That an answer could not be stored.
 #[derive(Debug, Clone, Copy)]
-struct Mark {
-    until: Instant,
-    whose: Whose,
-    generation: Generation,
+pub(super) struct Mark {
+    pub(super) whose: Whose,
+    pub(super) is_too_large: bool,
+    pub(super) generation: Generation,
 }
 
 /// Whose answers were found uncacheable.
@@ -292,7 +286,11 @@ impl Slot {
     /// What a slot and its place in the index take beside the key, which is held once.
     pub(super) const OVERHEAD: usize = 400;
 
-    fn new(variants: Box<[Arc<Entry>]>, mark: Option<Mark>, reservation: Reservation) -> Arc<Self> {
+    fn new(
+        variants: Box<[Arc<Entry>]>,
+        mark: Option<(Mark, Instant)>,
+        reservation: Reservation,
+    ) -> Arc<Self> {
         let bytes: usize = variants.iter().map(|entry| entry.charge).sum();
         let charge = u32::try_from(bytes + reservation.bytes()).unwrap_or(u32::MAX);
         Arc::new(Self {
@@ -347,17 +345,21 @@ impl Slot {
         newest.map(|entry| &entry.vary)
     }
 
-    /// Whether an answer to such a request was found uncacheable a moment ago.
+    /// Whether an answer to such a request, for a user or for a part, was found uncacheable a moment ago.
     pub(super) fn is_marked(
         &self,
-        is_personal: bool,
+        (is_personal, is_ranged): (bool, bool),
         now: Instant,
         generations: &Generations,
         url: &[u8],
     ) -> bool {
-        self.mark.is_some_and(|mark| {
+        self.mark.is_some_and(|(mark, found)| {
+            let counts_for = match mark.is_too_large && is_ranged {
+                true => LARGE_FOR,
+                false => MARKED_FOR,
+            };
             (is_personal || mark.whose == Whose::Anyone)
-                && now < mark.until
+                && now.saturating_duration_since(found) < counts_for
                 && generations.standing(mark.generation, url, &[]) == Standing::Current
         })
     }

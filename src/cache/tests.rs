@@ -28,6 +28,7 @@ fn timed(memory: u64, max_object: u64, clock: Clock) -> Arc<Cache> {
     let config = CacheStore {
         memory: ByteSize(memory),
         disk: None,
+        startup_grace: Duration::ZERO,
         max_object: ByteSize(max_object),
     };
     Cache::new(&config, clock)
@@ -943,6 +944,7 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
                 Outcome::Released(_) => {}
                 Outcome::Varies | Outcome::Failed => continue,
             },
+            Lookup::StalePart(..) | Lookup::Recall(_) => panic!("{lookup:?}"),
             Lookup::Fill(permit) => {
                 give_way().await;
                 if random.u8(..4) == 0 {

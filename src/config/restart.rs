@@ -16,11 +16,13 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
             format: access_format,
             path,
         },
-        cache: CacheStore {
-            memory,
-            max_object,
-            disk,
-        },
+        cache:
+            CacheStore {
+                memory,
+                max_object,
+                disk,
+                startup_grace,
+            },
         listeners: _,
         acme: _,
         timeouts: _,
@@ -48,6 +50,10 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         ("cache.memory", *memory != new.cache.memory),
         ("cache.max_object", *max_object != new.cache.max_object),
         ("cache.disk", *disk != new.cache.disk),
+        (
+            "cache.startup_grace",
+            *startup_grace != new.cache.startup_grace,
+        ),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

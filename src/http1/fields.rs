@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::wire::Fault;
+use crate::wire::{Fault, spare};
 
 use super::names;
 
@@ -18,7 +18,7 @@ pub(super) fn parse(
     room: usize,
     mut look: impl FnMut(&HeaderName, &HeaderValue) -> Result<bool, Fault>,
 ) -> Result<HeaderMap, Fault> {
-    let mut fields = HeaderMap::with_capacity(room);
+    let mut fields = spare::fields(room);
     for (begin, end) in ranges {
         let line = section.get(begin..end).unwrap_or_default();
         let (name, from, to) = split(line)?;

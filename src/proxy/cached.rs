@@ -22,11 +22,13 @@ use crate::cache::{
 };
 use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
+use crate::snapshot::Route;
 use crate::upstream::RequestBody;
 use crate::wire;
 
 use super::claims::{self, Beyond};
 use super::context::{Context, Exchange};
+use super::debug;
 use super::forward::{self, Order, Sent};
 use super::outbound::Stream;
 use super::partial;
@@ -62,7 +64,10 @@ pub(super) fn at_once(
         return AtOnce::Not(None);
     }
     leave_out(context, rule);
-    let Ok(beyond) = passes_by(context, body) else {
+    if let Some(debuggers) = &rule.debuggers {
+        context.asks_key = debug::asks_key(context, debuggers);
+    }
+    let Ok(beyond) = passes_by(context, rule, body) else {
         return AtOnce::Not(None);
     };
     let cache = &context.worker.cache;
@@ -71,13 +76,22 @@ pub(super) fn at_once(
         cache.look_up(rule, request, now, scratch)
     });
     match found {
-        Lookup::Hit(hit) => AtOnce::Hit(hit_answer(context, hit, CacheResult::Hit, now)),
+        Lookup::Hit(hit) => {
+            let mut answer = hit_answer(context, hit, CacheResult::Hit, now);
+            if context.asks_key {
+                debug::tell_key(context, rule, host, upstream, (&beyond, &mut answer));
+            }
+            AtOnce::Hit(answer)
+        }
         other => AtOnce::Not(Some(other)),
     }
 }
 
 /// What a request says of its target beyond the key; an error is why the cache is not even asked.
-fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
+fn passes_by(context: &Context, rule: &CacheRule, body: &Inbound) -> Result<String, Bypass> {
+    if body.offers().is_some() {
+        return Err(Bypass::Upgrade);
+    }
     if context.request.method.is_safe() && !body.is_end_stream() {
         // Over HTTP/2 no field need say that a body follows.
         return Err(Bypass::RequestBody);
@@ -90,12 +104,21 @@ fn passes_by(context: &Context, body: &Inbound) -> Result<String, Bypass> {
     if !context.seen.claims {
         return Ok(String::new());
     }
-    match claims::beyond_key(&context.request.headers) {
+    let added = context.view.snapshot.config.claims.trusted_only.as_deref();
+    let keyed = &rule.key.headers;
+    match claims::beyond_key(&context.request.headers, keyed, added.unwrap_or_default()) {
         Beyond::Nothing => Ok(String::new()),
         Beyond::Target(told) => Ok(told),
         Beyond::Method => Err(Bypass::Method),
         Beyond::Identity => Err(Bypass::Authorization),
     }
+}
+
+/// Whether a request that is not even looked up must not reach an endpoint (RFC 9111 section 5.2.1.7).
+fn is_only_if_cached(context: &Context, rule: &CacheRule) -> bool {
+    let request = &context.request;
+    matches!(request.method, Method::GET | Method::HEAD)
+        && cache::forbids_asking(rule, &request.headers)
 }
 
 /// Answers from the cache, or fetches for it. `first` is what `at_once` was told.
@@ -107,11 +130,28 @@ pub(super) async fn look_up(
     body: Inbound,
     first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
-    if body.offers().is_some() {
-        return pass_by(context, upstream, body, Bypass::Upgrade).await;
+    let beyond = match context.asks_key {
+        true => passes_by(context, rule, &body).ok(),
+        false => None,
+    };
+    let mut answer = answer(context, rule, host, upstream, body, first).await?;
+    if let Some(beyond) = beyond {
+        debug::tell_key(context, rule, host, upstream, (&beyond, &mut answer));
     }
-    let beyond = match passes_by(context, &body) {
+    Ok(answer)
+}
+
+async fn answer(
+    context: &mut Context,
+    rule: &Arc<CacheRule>,
+    host: &str,
+    upstream: UpstreamId,
+    body: Inbound,
+    first: Option<Lookup>,
+) -> Result<Response<Stream>, Reject> {
+    let beyond = match passes_by(context, rule, &body) {
         Ok(beyond) => beyond,
+        Err(_) if is_only_if_cached(context, rule) => return Err(Reject::NotCached),
         Err(why) => return pass_by(context, upstream, body, why).await,
     };
     let mut first = first;
@@ -126,11 +166,16 @@ pub(super) async fn look_up(
             0 => clock.at(context.began),
             _ => clock.now(),
         };
-        let found = first.take().unwrap_or_else(|| {
+        let mut found = first.take().unwrap_or_else(|| {
             asking(context, host, upstream, &beyond, |request, scratch| {
                 context.worker.cache.look_up(rule, request, now, scratch)
             })
         });
+        let mut now = now;
+        if let Lookup::Recall(recall) = found {
+            found = recall.look().await;
+            now = context.worker.cache.clock().now();
+        }
         let (waiter, lead) = match found {
             Lookup::Hit(hit) => return Ok(hit_answer(context, hit, CacheResult::Hit, now)),
             Lookup::Stale(hit, refresh) => {
@@ -140,21 +185,18 @@ pub(super) async fn look_up(
                 }
                 return Ok(hit_answer(context, hit, CacheResult::Stale, now));
             }
-            Lookup::Unsatisfiable => return Err(Reject::NotCached),
+            Lookup::StalePart(hit, refresh) => {
+                if let Some(permit) = refresh {
+                    let order = Order::new(context, upstream);
+                    tokio::task::spawn_local(partial::refresh(order, permit));
+                }
+                return Ok(hit_answer(context, hit, CacheResult::Stale, now));
+            }
+            // What is found on disk is never to be looked for again.
+            Lookup::Unsatisfiable | Lookup::Recall(_) => return Err(Reject::NotCached),
             Lookup::Part(permit) => return partial::fetch(context, upstream, permit).await,
             Lookup::Bypass(why) => {
-                let requested = context.worker.cache.clock().now();
-                let mut answer = go_past(context, upstream, body, why).await?;
-                let may_learn = !matches!(why, Bypass::RequestNoStore | Bypass::Authorization);
-                if context.request.method == Method::HEAD && may_learn {
-                    asking(context, host, upstream, &beyond, |request, scratch| {
-                        let (status, headers) = (answer.status(), answer.headers());
-                        let cache = &context.worker.cache;
-                        cache.observe_head(rule, request, requested, (status, headers), scratch);
-                    });
-                }
-                label(&mut answer, why);
-                return Ok(answer);
+                return learn(context, rule, (host, upstream), body, (&beyond, why)).await;
             }
             Lookup::Wait(waiter) => (waiter, None),
             Lookup::Fill(permit) => {
@@ -183,6 +225,28 @@ pub(super) async fn look_up(
     context.cache = Some(CacheResult::Miss);
     let mut answer = straight(context, upstream, body).await?;
     alone.annotate(answer.headers_mut());
+    Ok(answer)
+}
+
+/// Sends a request past the cache, which is told what an answer to `HEAD` says of what is stored.
+async fn learn(
+    context: &mut Context,
+    rule: &Arc<CacheRule>,
+    (host, upstream): (&str, UpstreamId),
+    body: Inbound,
+    (beyond, why): (&str, Bypass),
+) -> Result<Response<Stream>, Reject> {
+    let requested = context.worker.cache.clock().now();
+    let mut answer = go_past(context, upstream, body, why).await?;
+    let may_learn = !matches!(why, Bypass::RequestNoStore | Bypass::Authorization);
+    if context.request.method == Method::HEAD && may_learn {
+        asking(context, host, upstream, beyond, |request, scratch| {
+            let (status, headers) = (answer.status(), answer.headers());
+            let cache = &context.worker.cache;
+            cache.observe_head(rule, request, requested, (status, headers), scratch);
+        });
+    }
+    label(&mut answer, why);
     Ok(answer)
 }
 
@@ -251,7 +315,7 @@ fn label(answer: &mut Response<Stream>, why: Bypass) {
 }
 
 /// Shows the cache a request as it sees it, and lends it a buffer.
-fn asking<T>(
+pub(super) fn asking<T>(
     context: &Context,
     host: &str,
     upstream: UpstreamId,
@@ -290,7 +354,7 @@ fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'
     }
 }
 
-fn hit_answer(
+pub(super) fn hit_answer(
     context: &mut Context,
     hit: cache::Hit,
     result: CacheResult,
@@ -323,7 +387,8 @@ fn may_stay_lines(context: &Context) -> bool {
     let route = context
         .route
         .map(|route| &context.view.snapshot.routes[route.0]);
-    route.is_some_and(|route| route.edge.is_none() && route.compress.is_none())
+    let has_edge = |route: &Route| route.edge.is_some() || route.compress.is_some();
+    !context.asks_key && route.is_some_and(|route| !has_edge(route))
 }
 
 fn response(status: StatusCode, headers: HeaderMap, stream: Stream) -> Response<Stream> {
@@ -343,7 +408,7 @@ struct Own {
     revalidated: bool,
     /// The answer came from disk.
     recalled: bool,
-    /// The origin failed, and the stale answer took the place of its own.
+    /// A stale answer took the place of the origin's own.
     fell_back: bool,
 }
 
@@ -408,18 +473,30 @@ async fn wait(
 
 /// Fetches for all who wait. Runs on the worker of the client that caused it, and outlives it.
 async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
-    let mut permit = match permit.recall().await {
+    let permit = match permit.recall().await {
         // Nobody looks before this task yields.
         Recalled::Answered => return own.borrow_mut().recalled = true,
+        Recalled::Stale(permit) => {
+            own.borrow_mut().fell_back = true;
+            match permit {
+                Some(permit) => return fetch_anew(&order, permit, &RefCell::default()).await,
+                None => return,
+            }
+        }
         Recalled::Fetch(permit) => permit,
     };
+    fetch_anew(&order, permit, &own).await;
+}
+
+/// The same without a look on disk.
+async fn fetch_anew(order: &Order, mut permit: Permit, own: &RefCell<Own>) {
     for _ in 0..=MISMATCHES {
         let Sent {
             result,
             exchange,
             sticky,
         } = forward::send(
-            &order,
+            order,
             Some(&|headers| permit.prepare(headers)),
             RequestBody::Empty,
         )
@@ -432,12 +509,8 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
         let answer = match result {
             Ok(answer) => answer,
             Err(reject) => {
-                let failure = match reject.is_unreachable() {
-                    true => Failure::Unreachable,
-                    false => Failure::Failed,
-                };
                 // Nobody looks before this task yields.
-                match permit.fall_back(failure, None) {
+                match permit.fall_back(failure(&reject), None) {
                     Ok(()) => own.borrow_mut().fell_back = true,
                     // Dropping the permit fails the flight and wakes all.
                     Err(_permit) => own.borrow_mut().result = Some(Err(reject)),
@@ -446,7 +519,7 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
             }
         };
         if answer.status() != StatusCode::NOT_MODIFIED {
-            return fill(&order, permit, answer, &own).await;
+            return fill(order, permit, answer, own).await;
         }
         own.borrow_mut().revalidated = true;
         let headers = answer.headers().clone();
@@ -462,6 +535,14 @@ async fn fetch(order: Order, permit: Permit, own: Rc<RefCell<Own>>) {
     }
     // Asked without conditions, it said "not modified" again: the permit drops and the flight fails.
     tracing::debug!(request_id = %order.id, "an endpoint answers 304 to a request without conditions");
+}
+
+/// How a fetch has failed.
+pub(super) fn failure(reject: &Reject) -> Failure {
+    match reject.is_unreachable() {
+        true => Failure::Unreachable,
+        false => Failure::Failed,
+    }
 }
 
 /// Moves an answer into the flight, or hands it to the client that caused the fetch.

@@ -245,6 +245,8 @@ pub(super) struct Rules<'a> {
     pub(super) keep_odd: bool,
     /// Claims that everybody may make.
     pub(super) keep: &'a [HeaderName],
+    /// Claims that the config adds to those above.
+    pub(super) trusted_only: &'a [HeaderName],
     /// Whether the peer has shown a certificate, of which Headgate tells.
     pub(super) certified: bool,
 }
@@ -269,7 +271,7 @@ impl Rules<'_> {
         if odd && !self.keep_odd {
             return Fate::Dropped;
         }
-        match claim(name) {
+        match claim(name).or_else(|| added(name, self.trusted_only)) {
             None => Fate::Passes,
             Some(Method) => Fate::Claims,
             Some(_) if odd || WRITTEN_ANEW.iter().any(|ours| *ours == *name) => Fate::Dropped,
@@ -284,11 +286,12 @@ impl Rules<'_> {
 
 /// Whether a field may come after a request's body, whoever sends it: what may not stand in a head may
 /// not come later either, since some servers join the two.
-pub(super) fn may_follow(name: &str) -> bool {
+pub(super) fn may_follow(name: &str, trusted_only: &[HeaderName]) -> bool {
     let nobody = Rules {
         trusted: false,
         keep_odd: false,
         keep: &[],
+        trusted_only,
         certified: false,
     };
     nobody.judge(name) != Fate::Dropped
@@ -307,14 +310,21 @@ pub(super) enum Beyond {
     Identity,
 }
 
-/// What of that the fields of a request say, of which those are gone that do not pass.
-pub(super) fn beyond_key(fields: &HeaderMap) -> Beyond {
+/// What of that the fields of a request say, of which those are gone that do not pass. What a route has in
+/// its key by name is in it: `keyed`.
+pub(super) fn beyond_key(
+    fields: &HeaderMap,
+    keyed: &[HeaderName],
+    trusted_only: &[HeaderName],
+) -> Beyond {
     let mut target = String::new();
     let mut beyond = Beyond::Nothing;
     for (name, value) in fields {
+        let is_keyed = keyed.contains(name);
         let name = name.as_str();
-        match claim(name) {
+        match claim(name).or_else(|| added(name, trusted_only)) {
             None | Some(Address) => {}
+            Some(Identity | Target) if is_keyed => {}
             Some(Method) => return Beyond::Method,
             Some(Identity) => beyond = Beyond::Identity,
             Some(Target) => {
@@ -336,6 +346,14 @@ fn claim(name: &str) -> Option<About> {
         .iter()
         .find(|(claim, _)| is(name, claim));
     found.map(|(_, about)| *about)
+}
+
+/// A claim that the config knows. Nothing is known of what it means, so that it is a part of the key.
+fn added(name: &str, trusted_only: &[HeaderName]) -> Option<About> {
+    let mut added = trusted_only.iter();
+    added
+        .any(|claim| is(name, claim.as_str()))
+        .then_some(Target)
 }
 
 /// Whether `name` is `claim`, or begins with it where that ends in `-`.
@@ -368,6 +386,7 @@ mod tests {
             trusted,
             keep_odd,
             keep: &[],
+            trusted_only: &[],
             certified: false,
         };
         rules.judge(name)
@@ -420,6 +439,7 @@ mod tests {
                 trusted: true,
                 keep_odd: true,
                 keep: &[],
+                trusted_only: &[],
                 certified: true,
             };
             assert_eq!(certified.judge(ours.as_str()), Fate::Dropped, "{ours}");
@@ -433,6 +453,7 @@ mod tests {
             trusted: false,
             keep_odd: true,
             keep: &keep,
+            trusted_only: &[],
             certified: false,
         };
         assert_eq!(rules.judge("x-proto"), Fate::Claims);
@@ -441,12 +462,51 @@ mod tests {
         }
     }
 
+    #[test]
+    fn claims_of_the_config_are_for_the_trusted_in_one_spelling() {
+        let added = ["x-claim-", "x-price-group"].map(HeaderName::from_static);
+        let judge = |name: &str, trusted| {
+            let rules = Rules {
+                trusted,
+                keep_odd: true,
+                keep: &[],
+                trusted_only: &added,
+                certified: false,
+            };
+            rules.judge(name)
+        };
+        for name in ["x-claim-currency", "x-price-group"] {
+            assert_eq!(judge(name, true), Fate::Claims, "{name}");
+            assert_eq!(judge(name, false), Fate::Dropped, "{name}");
+            assert!(!may_follow(name, &added), "{name}");
+            for trusted in [true, false] {
+                let spelt = name.replacen('-', "_", 1);
+                assert_eq!(judge(&spelt, trusted), Fate::Dropped, "{spelt}");
+            }
+        }
+        assert_eq!(judge("x-price-groups", false), Fate::Passes);
+    }
+
+    #[test]
+    fn what_the_routes_key_has_by_name_is_not_told_apart_again() {
+        let mut fields = HeaderMap::new();
+        for name in ["x-claim-currency", "x-token-claim-group"] {
+            fields.insert(name, http::HeaderValue::from_static("a"));
+        }
+        let names = ["x-claim-currency", "x-token-claim-group"].map(HeaderName::from_static);
+        let [currency, group] = names.each_ref().map(std::slice::from_ref);
+        assert_eq!(beyond_key(&fields, &names, currency), Beyond::Nothing);
+        assert_eq!(beyond_key(&fields, currency, currency), Beyond::Identity);
+        let told = Beyond::Target("\0x-claim-currency:a".to_owned());
+        assert_eq!(beyond_key(&fields, group, currency), told);
+    }
+
     fn beyond(fields: &[(&'static str, &'static str)]) -> Beyond {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(*name, http::HeaderValue::from_static(value));
         }
-        beyond_key(&map)
+        beyond_key(&map, &[], &[])
     }
 
     #[test]
@@ -513,6 +573,7 @@ mod tests {
         assert!(!passes("x_api_key", false, false));
         assert!(!passes("x.api.key", true, false));
         assert!(passes("x_api_key", false, true));
+        let may_follow = |name| may_follow(name, &[]);
         assert!(may_follow("x-checksum") && !may_follow("x-real-ip") && !may_follow("x_a"));
     }
 }

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::model::{RouteEdge, RouteId};
 use crate::metrics::{CacheResult, ProxyError, RejectReason};
 use crate::upstream::request_body::Transfer;
-use crate::wire::{Early, Peer};
+use crate::wire::{Early, Peer, spare};
 
 use super::access_log::{EndedBy, Record, RequestLine, Timings};
 use super::edge::About;
@@ -53,6 +53,8 @@ pub(super) struct Context {
     pub(super) route: Option<RouteId>,
     /// What the cache made of it; none on a route that does not cache.
     pub(super) cache: Option<CacheResult>,
+    /// The client wants to know the key of the cache, and may.
+    pub(super) asks_key: bool,
     /// What endpoints see in place of the client's target.
     pub(super) rewritten: Option<Uri>,
     /// The target that the cache knows it by, where its route leaves out parts of the query.
@@ -141,6 +143,7 @@ impl Context {
             began: Instant::now(),
             route: None,
             cache: None,
+            asks_key: false,
             rewritten: None,
             keyed: None,
             hints: Hints::default(),
@@ -157,6 +160,7 @@ impl Context {
     pub(super) fn about(&self) -> About<'_> {
         About {
             request: &self.request,
+            keyed: None,
             client: &self.client,
             id: self.id,
         }
@@ -278,6 +282,9 @@ impl Drop for Context {
             cells.leave();
         }
         self.log(status, took);
+        if let Some(request) = Rc::get_mut(&mut self.request) {
+            spare::give_back(std::mem::take(&mut request.headers));
+        }
     }
 }
 

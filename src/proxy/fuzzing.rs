@@ -1,12 +1,11 @@
-//! Doors into this room for `fuzz/`, compiled for it alone.
+//! Doors into this room for `fuzz/`, compiled for it and, so that they stay whole, with the tests.
 //!
 //! Each is one pure step of the road, as `handle` and `forward` call it.
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
-use uuid::Uuid;
 
 use crate::config::model::{Config, PathRules};
 use crate::wire::{ClientAddress, Peer};

@@ -2,9 +2,10 @@
 
 use std::future::ready;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::future::Either;
-use http::{Method, Request, Response, Version};
+use http::{HeaderName, Method, Request, Response, Version};
 use http_body::Body as _;
 
 use crate::body::Inbound;
@@ -12,7 +13,7 @@ use crate::cache::Lookup;
 use crate::config::model::{RouteId, Target, UpstreamId};
 use crate::router;
 use crate::snapshot::Route;
-use crate::wire::{Early, Fault, Peer};
+use crate::wire::{Answering, Early, Fault, Peer};
 
 use super::cached::AtOnce;
 use super::context::{Context, Hints};
@@ -32,7 +33,7 @@ pub(super) fn handle(
     peer: Rc<Peer>,
     request: Request<Inbound>,
     early: Option<Rc<dyn Early>>,
-) -> impl Future<Output = Response<Outbound>> + 'static {
+) -> Answering<Outbound, impl Future<Output = Response<Outbound>> + 'static> {
     let (mut head, body) = request.into_parts();
     let view = worker.view();
     let config = &view.snapshot.config;
@@ -138,7 +139,8 @@ fn road(context: &mut Context, hops: Hops, body: Inbound) -> Result<Way, Reject>
 
     let found = find(context, host)?;
     let route = &view.snapshot.routes[found.route.0];
-    let body = admit(route, request.version, body)?;
+    let trusted_only = view.snapshot.config.claims.trusted_only.as_ref();
+    let body = admit(route, request.version, body, trusted_only)?;
 
     if let Some(edge) = &route.edge {
         if let Some(rule) = edge.to_https.filter(|_| !context.client.secure) {
@@ -212,7 +214,12 @@ fn find(context: &mut Context, host: &str) -> Result<router::Found, Reject> {
 }
 
 /// What of a request's body, or of the tunnel that it offers, its route takes.
-fn admit(route: &Route, version: Version, mut body: Inbound) -> Result<Inbound, Reject> {
+fn admit(
+    route: &Route,
+    version: Version,
+    mut body: Inbound,
+    trusted_only: Option<&Arc<[HeaderName]>>,
+) -> Result<Inbound, Reject> {
     if let Some(protocol) = body.offers() {
         if route.upgrades.iter().any(|taken| **taken == *protocol) {
             return Ok(body);
@@ -225,7 +232,7 @@ fn admit(route: &Route, version: Version, mut body: Inbound) -> Result<Inbound, 
         };
     }
     // What may not stand in a head may not come after it either: some servers join the two.
-    body.sieve(claims::may_follow);
+    body.sieve(claims::may_follow, trusted_only.cloned());
     match body.limit(route.max_body) {
         Ok(()) => Ok(body),
         Err(_too_large) => Err(Reject::BodyTooLarge),

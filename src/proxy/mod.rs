@@ -16,10 +16,11 @@ mod challenge;
 mod claims;
 mod context;
 mod cors;
+mod debug;
 mod edge;
 mod forward;
 mod forwarded;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod grpc;

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame};
 
-use crate::cache::{self, NotKept, PartPermit};
+use crate::cache::{self, Failure, NotKept, PartPermit};
 use crate::config::model::UpstreamId;
 use crate::metrics::{CacheResult, ProxyError};
 use crate::upstream::RequestBody;
 
+use super::cached;
 use super::context::Context;
 use super::forward::{self, Order};
 use super::outbound::{Broken, Stream};
@@ -33,6 +34,14 @@ pub(super) async fn fetch(
     let sent = forward::send(&order, Some(&edit), RequestBody::Empty).await;
     context.exchange = sent.exchange;
     context.sticky = sent.sticky;
+    let (failure, status) = match &sent.result {
+        Ok(answer) => (Failure::of(answer.status()), Some(answer.status())),
+        Err(reject) => (Some(cached::failure(reject)), None),
+    };
+    if let Some(hit) = failure.and_then(|failure| permit.fall_back(failure, status)) {
+        let now = context.worker.cache.clock().now();
+        return Ok(cached::hit_answer(context, hit, CacheResult::Stale, now));
+    }
     let (mut head, source) = sent.result?.into_parts();
     let stream = match permit.start(head.status, &mut head.headers) {
         Ok(partial) => Stream::Part(Box::new(Part { source, partial })),
@@ -41,7 +50,24 @@ pub(super) async fn fetch(
             source
         }
     };
+    cache::strip(&mut head.headers);
     Ok(Response::from_parts(head, stream))
+}
+
+/// Fetches a part for nobody but the store.
+pub(super) async fn refresh(order: Order, permit: PartPermit) {
+    let edit = |head: &mut HeaderMap| permit.prepare(head);
+    let sent = forward::send(&order, Some(&edit), RequestBody::Empty).await;
+    let Ok(answer) = sent.result else {
+        return;
+    };
+    let (mut head, source) = answer.into_parts();
+    let Ok(partial) = permit.start(head.status, &mut head.headers) else {
+        return;
+    };
+    let mut part = Part { source, partial };
+    // What has come is kept, however it ends.
+    while let Some(Ok(_)) = std::future::poll_fn(|task| part.poll(task)).await {}
 }
 
 fn count(context: &mut Context, why: NotKept) {
@@ -98,6 +124,10 @@ impl Part {
             Poll::Ready(None) => {
                 // Its connection is free, and it is not asked twice.
                 self.source = Stream::Empty;
+                if !filler.is_whole() {
+                    // What follows would be taken for what is missing.
+                    return Poll::Ready(Some(Err(broken(cache::ReadError))));
+                }
                 if after.is_end_stream() {
                     Poll::Ready(None)
                 } else {
@@ -105,10 +135,8 @@ impl Part {
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(chunk) = frame.data_ref() {
-                    filler.push(chunk);
-                }
-                Poll::Ready(Some(Ok(frame)))
+                let kept = frame.data_ref().map_or(Ok(()), |chunk| filler.push(chunk));
+                Poll::Ready(Some(kept.map(|()| frame).map_err(broken)))
             }
             polled => polled,
         }
@@ -120,7 +148,9 @@ pub(super) fn read(
     reader: &mut cache::Reader,
     task: &mut Task<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-    Pin::new(reader)
-        .poll_frame(task)
-        .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into()))
+    Pin::new(reader).poll_frame(task).map_err(broken)
+}
+
+fn broken(error: cache::ReadError) -> Broken {
+    (ProxyError::HttpResponseIncomplete, error.into())
 }

@@ -45,6 +45,7 @@ pub(super) fn request(
         trusted: client.is_told(),
         keep_odd: config.keep_underscores,
         keep: &config.claims.keep,
+        trusted_only: config.claims.trusted_only.as_deref().unwrap_or_default(),
         certified: tls.is_some_and(|tls| tls.client_cert.is_some()),
     };
     let mut seen = Seen::default();

@@ -24,7 +24,7 @@ use crate::net::deadline::Deadlines;
 use crate::snapshot::Snapshot;
 use crate::upstream::Pools;
 use crate::upstream::request_body::Pace;
-use crate::wire::{Early, Fault, Handler, Peer};
+use crate::wire::{Answering, Early, Fault, Handler, Peer};
 
 use super::access_log;
 use super::removed::{Old, Removed};
@@ -215,7 +215,7 @@ impl Handler for Worker {
         peer: &Rc<Peer>,
         request: Request<Inbound>,
         early: Option<Rc<dyn Early>>,
-    ) -> impl Future<Output = Response<Outbound>> + 'static {
+    ) -> Answering<Outbound, impl Future<Output = Response<Outbound>> + 'static> {
         handle::handle(Rc::clone(self), Rc::clone(peer), request, early)
     }
 

@@ -347,7 +347,8 @@ mod tests {
     use crate::net::listen;
     use crate::net::socket::Batch;
     use crate::server::guard::Limits;
-    use crate::wire::{Early, Fault};
+    use crate::wire::{Answering, Early, Fault};
+    use futures_util::future::Either;
 
     struct Nobody;
 
@@ -359,8 +360,8 @@ mod tests {
             _peer: &Rc<Peer>,
             _request: Request<Inbound>,
             _early: Option<Rc<dyn Early>>,
-        ) -> impl Future<Output = Response<Full<Bytes>>> + 'static {
-            std::future::ready(Response::default())
+        ) -> Answering<Full<Bytes>, impl Future<Output = Response<Full<Bytes>>> + 'static> {
+            Either::Left::<_, std::future::Ready<_>>(std::future::ready(Response::default()))
         }
 
         fn refuse(

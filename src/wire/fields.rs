@@ -58,10 +58,16 @@ pub fn is_of_a_connection(name: &HeaderName) -> bool {
     OF_A_CONNECTION.contains(name)
 }
 
+/// Lengths of the names in `OF_A_CONNECTION` and `OF_A_HOP`, a bit each: few others have one of them.
+const LENGTHS_OF_A_HOP: u32 =
+    1 << 2 | 1 << 7 | 1 << 10 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 25;
+
 /// Whether a field is for the next hop alone, whatever `Connection` lists.
 #[must_use]
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
-    OF_A_CONNECTION.contains(name) || OF_A_HOP.contains(name)
+    let length = name.as_str().len();
+    let may_be = length < 32 && LENGTHS_OF_A_HOP >> length & 1 == 1;
+    may_be && (OF_A_CONNECTION.contains(name) || OF_A_HOP.contains(name))
 }
 
 /// Removes what belongs to a connection of HTTP/1.1.

@@ -3,16 +3,20 @@
 //! `server` calls it, `proxy` is it; neither knows the other.
 
 use std::error::Error;
-use std::future::Future;
+use std::future::{Future, Ready};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{Request, Response, Version};
 use http_body::Body;
 
 use crate::body::Inbound;
 
 use super::{Early, Fault, Peer};
+
+/// An answer that is there at once, or one that will come.
+pub type Answering<B, F> = Either<Ready<Response<B>>, F>;
 
 /// What answers requests.
 pub trait Handler: 'static {
@@ -28,7 +32,7 @@ pub trait Handler: 'static {
         peer: &Rc<Peer>,
         request: Request<Inbound>,
         early: Option<Rc<dyn Early>>,
-    ) -> impl Future<Output = Response<Self::Body>> + 'static;
+    ) -> Answering<Self::Body, impl Future<Output = Response<Self::Body>> + 'static>;
 
     /// Appends the field lines of an answer over HTTP/1.x that are not in its map, and says whether it
     /// has any, `Date` among them. They never concern the connection or the framing.

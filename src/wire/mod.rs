@@ -1,8 +1,8 @@
 //! What the connection and the road tell each other.
 //!
 //! `server` makes a `Peer` for each connection and hands it to the `Handler` with each request; the
-//! road reads it and never sees the socket. `fields` has no part in that: it is what every room must read
-//! alike. Invariant: everything else here is plain data of one
+//! road reads it and never sees the socket. `fields` and `spare` have no part in that: they are what
+//! every room must read alike, and maps to be used again. Invariant: everything else here is plain data of one
 //! worker (`!Send` cells at most), so neither side can block the other.
 
 mod address;
@@ -10,6 +10,7 @@ mod early;
 mod fault;
 pub mod fields;
 mod handler;
+pub mod spare;
 mod tls;
 mod trailers;
 
@@ -20,7 +21,7 @@ use http::HeaderValue;
 pub use address::ClientAddress;
 pub use early::Early;
 pub use fault::Fault;
-pub use handler::Handler;
+pub use handler::{Answering, Handler};
 pub use tls::{ClientCert, Scope, Tls};
 pub use trailers::{announces, may_trail, sift_trailers};
 

@@ -22,6 +22,8 @@ struct Shop {
     memory: &'static str,
     size: &'static str,
     rule: &'static str,
+    /// Of `cache` at the top.
+    more: &'static str,
 }
 
 /// Answers by path, with the paths' last segment as tag and group; asked about what is stored, it says that
@@ -51,6 +53,7 @@ async fn shop() -> Shop {
         memory: "8MiB",
         size: "64MiB",
         rule: "",
+        more: "",
     }
 }
 
@@ -66,12 +69,16 @@ fn body(path: &str) -> Vec<u8> {
 impl Shop {
     fn config(&self) -> Config {
         let Self {
-            memory, size, rule, ..
+            memory,
+            size,
+            rule,
+            more,
+            ..
         } = self;
         let path = self.path().display().to_string();
         let disk = format!("disk: {{ path: {path}, size: {size} }}");
         Config::new()
-            .top(&format!("cache: {{ memory: {memory}, {disk} }}"))
+            .top(&format!("cache: {{ memory: {memory}, {disk}{more} }}"))
             .upstream("shop", &[&self.origin], "")
             .route(
                 "shop",
@@ -486,6 +493,122 @@ async fn a_stale_answer_from_disk_is_better_than_an_error_where_the_route_says_s
         "{}",
         answer.cache()
     );
+}
+
+/// Opens it with what has been stale for 100 seconds.
+async fn stale(shop: &Shop, targets: &[&str]) -> Timed {
+    shop.fill(targets).await;
+    let gate = Timed::start_ahead(shop.config(), 200).await;
+    gate.until(OBJECTS, count(targets.len())).await;
+    gate
+}
+
+/// It was served stale.
+#[track_caller]
+fn is_stale(answer: &Answer) {
+    assert!(answer.cache().contains("hit; ttl=-"), "{}", answer.cache());
+}
+
+#[tokio::test]
+async fn a_stale_answer_from_disk_is_served_at_once_where_the_route_says_so() {
+    let shop = Shop {
+        rule: "stale_while_revalidate: 1h",
+        ..shop().await
+    };
+    let gate = stale(&shop, &["/p"]).await;
+
+    let answers = futures_util::future::join_all((0..10).map(|_| gate.get("/p"))).await;
+
+    assert!(answers.iter().any(is_from_disk));
+    for answer in answers {
+        assert!(answer.is_hit(), "{}", answer.cache());
+        assert_eq!(answer.body, body("/p"));
+    }
+    eventually("it is validated", async || {
+        let answer = gate.get("/p").await;
+        (!answer.cache().contains("ttl=-")).then_some(())
+    })
+    .await;
+    assert_eq!(shop.asked("/p"), 2);
+    assert_eq!(
+        shop.origin.last("/p").header("if-none-match"),
+        Some("\"1\"")
+    );
+}
+
+#[tokio::test]
+async fn after_the_start_stale_answers_are_served_for_a_while() {
+    let shop = Shop {
+        more: ", startup_grace: 2m",
+        ..shop().await
+    };
+    let gate = stale(&shop, &["/p", "/q", "/r"]).await;
+
+    is_stale(&gate.get("/p").await.expect(200));
+    let cached = gate.get_with("/q", &[("cache-control", "only-if-cached")]);
+    is_stale(&cached.await.expect(200));
+    let demanding = gate.get_with("/r", &[("cache-control", "max-age=10")]);
+    assert!(is_validated(&demanding.await));
+    gate.advance(30);
+    assert!(is_validated(&gate.get("/q").await));
+}
+
+#[tokio::test]
+async fn who_fetches_nothing_for_others_finds_what_is_on_disk() {
+    let shop = Shop {
+        rule: "ranges: pass",
+        ..shop().await
+    };
+    shop.fill(&["/p", "/q", "/r", "/s"]).await;
+    let gate = shop.reopen(4).await;
+    let only = ("cache-control", "only-if-cached");
+
+    let p = gate.get_with("/p", &[only]).await;
+    assert!(is_from_disk(&p), "{}", p.cache());
+    assert_eq!(p.body, body("/p"));
+    let q = gate.send(&Request::new("HEAD", "/q")).await;
+    assert!(is_from_disk(&q), "{}", q.cache());
+    assert_eq!(q.header("content-length"), Some("60000"));
+    let r = gate.get_with("/r", &[("range", "bytes=1-9")]).await;
+    assert_eq!(r.status, 206);
+    assert!(r.cache().ends_with("; detail=disk"), "{}", r.cache());
+    assert_eq!(r.body, body("/r")[1..=9]);
+    assert_eq!(shop.asked("*"), 4);
+    // Memory has them from then on.
+    for target in ["/p", "/q", "/r"] {
+        let again = gate.get_with(target, &[only]).await.expect(200);
+        assert!(again.cache().starts_with("headgate; hit"));
+        assert!(!is_from_disk(&again), "{}", again.cache());
+    }
+    gate.until("headgate_cache_disk_hits_total", 3.0).await;
+
+    gate.get_with("/s", &[only, ("cache-control", "min-fresh=1000")])
+        .await
+        .expect(504);
+    gate.get_with("/none", &[only]).await.expect(504);
+    assert_eq!(shop.asked("*"), 4);
+    let head = gate.send(&Request::new("HEAD", "/none")).await.expect(200);
+    assert_eq!(head.cache(), "headgate; fwd=method");
+}
+
+#[tokio::test]
+async fn who_fetches_nothing_for_others_is_not_answered_from_disk_with_what_is_no_answer() {
+    let shop = shop().await;
+    let gate = stale(&shop, &["/p", "/q", "/r"]).await;
+    purge(&gate, json!({ "tag": "q" })).await;
+    let only = ("cache-control", "only-if-cached");
+
+    for target in ["/p", "/q"] {
+        gate.get_with(target, &[only]).await.expect(504);
+    }
+    assert_eq!(shop.asked("*"), 3);
+    let taken = [("cache-control", "only-if-cached, max-stale")];
+    is_stale(&gate.get_with("/r", &taken).await.expect(200));
+    gate.get_with("/r", &[only]).await.expect(504);
+    for target in ["/p", "/q"] {
+        let head = gate.send(&Request::new("HEAD", target)).await;
+        assert_eq!(head.expect(200).cache(), "headgate; fwd=method");
+    }
 }
 
 #[tokio::test]

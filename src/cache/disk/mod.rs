@@ -14,6 +14,8 @@
 //! Invariants: what cannot be read exactly as it was written is not there; what purges may have missed is
 //! doubtful, and asked about before it is used; after the first error of the disk it is left alone.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod index;
 mod purges;
 mod reader;

@@ -173,7 +173,9 @@ impl Meta {
         let mut headers = HeaderMap::new();
         for _ in 0..from.u32()? {
             let name = HeaderName::from_bytes(from.bytes()?).ok()?;
-            headers.append(name, HeaderValue::from_bytes(from.bytes()?).ok()?);
+            let value = HeaderValue::from_bytes(from.bytes()?).ok()?;
+            // More names than a map can hold were never written.
+            headers.try_append(name, value).ok()?;
         }
         from.0.is_empty().then_some(Self {
             epoch,

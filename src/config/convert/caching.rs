@@ -9,7 +9,7 @@ use super::fields::Fault;
 use crate::config::errors::quotable;
 use crate::config::marks::At;
 use crate::config::model::{
-    CacheRule, KeyRule, Purgers, QueryRule, Ranges, SetCookies, StatusPattern,
+    CacheRule, KeyRule, Peers, Purgers, QueryRule, Ranges, SetCookies, StatusPattern,
 };
 use crate::config::raw::{self, Lenient, Named};
 use crate::config::units::parse_duration;
@@ -29,6 +29,7 @@ impl Cx<'_> {
             set_cookie,
             ignore_cookies,
             purge,
+            debug,
             ranges,
             key,
         } = raw;
@@ -61,7 +62,10 @@ impl Cx<'_> {
                 .choice(at, "set_cookie", &set_cookie, &cookies)
                 .unwrap_or(defaults.set_cookies),
             ignored_cookies: self.cookie_names(ignore_cookies, at.field("ignore_cookies"), true),
-            purgers: self.purgers(purge, at.field("purge")),
+            purgers: self
+                .clients(purge, at.field("purge"), "purge")
+                .map(|Peers { networks, unix }| Purgers { networks, unix }),
+            debuggers: self.clients(debug, at.field("debug"), "debug"),
             key: self.key_rule(key.0.unwrap_or_default(), at.field("key")),
             ranges: self
                 .choice(at, "ranges", &ranges, &fetched)
@@ -69,24 +73,25 @@ impl Cx<'_> {
         }
     }
 
-    fn purgers(self, raw: raw::List<String>, at: At<'_>) -> Option<Purgers> {
+    /// Those who may do what the key says.
+    fn clients(self, raw: raw::List<String>, at: At<'_>, key: &str) -> Option<Peers> {
         let items = raw.0?;
         if items.is_empty() {
             let hint = "name networks, such as `10.0.0.0/8`, or leave it out: then nobody may";
-            self.error(at.span(), "`purge` is empty", hint);
+            self.error(at.span(), format!("`{key}` is empty"), hint);
         }
-        let mut purgers = Purgers::default();
+        let mut clients = Peers::default();
         for (index, item) in items.into_iter().enumerate() {
             match item.0.as_deref() {
                 None => {}
-                Some("unix") => purgers.unix = true,
+                Some("unix") => clients.unix = true,
                 Some(typed) => {
                     let network = self.settle(at.item(index), network(typed));
-                    purgers.networks.extend(network);
+                    clients.networks.extend(network);
                 }
             }
         }
-        Some(purgers)
+        Some(clients)
     }
 
     fn key_rule(self, raw: raw::KeyRule, at: At<'_>) -> KeyRule {
@@ -110,6 +115,7 @@ impl Cx<'_> {
                     let hint = "name the cookies in `cookies`";
                     self.error(span, "every client has another `Cookie`", hint);
                 }
+                self.is_seen(span, &name);
                 names.push(name);
             }
         }

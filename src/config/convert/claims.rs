@@ -3,9 +3,12 @@
 //! What Headgate drops before it routes a request can decide nothing, so a rule about it is a mistake
 //! that would stay unseen.
 
+use std::sync::Arc;
+
 use http::header::{
-    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
+    HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 
 use super::Cx;
@@ -30,9 +33,22 @@ static OF_A_HOP: [HeaderName; 11] = [
     HeaderName::from_static("http2-settings"),
 ];
 
+/// Fields without which a request is none, or says nothing.
+static OF_ALL: [HeaderName; 8] = [
+    HOST,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    COOKIE,
+    AUTHORIZATION,
+    ACCEPT,
+    EXPECT,
+    RANGE,
+];
+
 impl Cx<'_> {
     pub(super) fn claims(self, raw: raw::Claims, at: At<'_>) -> Claims {
-        let raw::Claims { keep } = raw;
+        let raw::Claims { keep, trusted_only } = raw;
+        let trusted_only = self.trusted_only(trusted_only, at.field("trusted_only"));
         let at = at.field("keep");
         let mut unique = Unique::new();
         let mut kept = Vec::new();
@@ -50,11 +66,44 @@ impl Cx<'_> {
             } else if is_odd(&name) {
                 let message = format!("`{name}` is another spelling of a claim");
                 self.error(span, message, "write it with `-`; no other spelling passes");
+            } else if trusted_only
+                .iter()
+                .flat_map(|names| names.iter())
+                .any(|only| *only == name)
+            {
+                let message = format!("`{name}` is for trusted proxies only, and for everybody");
+                self.error(span, message, "take it out of `keep` or of `trusted_only`");
             } else {
                 kept.push(name);
             }
         }
-        Claims { keep: kept }
+        Claims {
+            keep: kept,
+            trusted_only,
+        }
+    }
+
+    fn trusted_only(self, raw: raw::List<String>, at: At<'_>) -> Option<Arc<[HeaderName]>> {
+        let mut unique = Unique::new();
+        let mut names = Vec::new();
+        for (index, item) in raw.0.unwrap_or_default().into_iter().enumerate() {
+            let Some(typed) = item.0 else { continue };
+            let span = at.item(index).span();
+            let Some(name) = self.header_name(span, &typed) else {
+                continue;
+            };
+            unique.check(self, span, "the header", name.clone());
+            if OF_A_HOP.contains(&name) || OF_ALL.contains(&name) {
+                let message = format!("`{name}` is not a claim: requests of all clients have it");
+                self.error(span, message, "name fields that your proxies add");
+            } else if is_odd(&name) {
+                let message = format!("`{name}` is another spelling of a claim");
+                self.error(span, message, "write it with `-`; no other spelling passes");
+            } else {
+                names.push(name);
+            }
+        }
+        (!names.is_empty()).then(|| names.into())
     }
 
     /// A request is to be judged by this field: it has to be one that is not dropped before.

@@ -18,6 +18,9 @@ use crate::config::raw;
 use crate::config::report::Problem;
 use crate::config::units::ByteSize;
 
+/// Longer than that, and what is stale is no exception any more.
+const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Cx<'_> {
     pub(super) fn workers(self, typed: &raw::Whole, at: At<'_>) -> NonZeroUsize {
         self.whole(at, "workers", typed, 1..=1024)
@@ -210,6 +213,7 @@ impl Cx<'_> {
             memory,
             max_object,
             disk,
+            startup_grace,
         } = raw;
         let memory_bounds = ByteSize(1 << 20)..=ByteSize(1 << 44);
         let typed_memory = self.size(at, "memory", &memory, &memory_bounds);
@@ -233,6 +237,14 @@ impl Cx<'_> {
             memory,
             max_object: typed.unwrap_or_else(|| defaults::cache_max_object(memory)),
             disk: self.cache_disk(disk.0, at),
+            startup_grace: self
+                .duration(
+                    at,
+                    "startup_grace",
+                    &startup_grace,
+                    &(Duration::ZERO..=LONGEST_GRACE),
+                )
+                .unwrap_or_default(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Network;
+use super::{Network, Peers};
 
 /// What a caching route adds to the RFCs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct CacheRule {
     pub ignored_cookies: Vec<Arc<str>>,
     /// Who may purge by the method `PURGE`. Default: nobody.
     pub purgers: Option<Purgers>,
+    /// Who is told the key of the cache, on asking. Default: nobody.
+    pub debuggers: Option<Peers>,
     /// What is fetched for a request with `Range` that nothing stored answers. Default: the whole.
     pub ranges: Ranges,
     /// What tells stored answers apart besides scheme, host, path and query.
@@ -129,6 +131,7 @@ impl Default for CacheRule {
             set_cookies: SetCookies::Refuse,
             ignored_cookies: Vec::new(),
             purgers: None,
+            debuggers: None,
             ranges: Ranges::Fetch,
             key: KeyRule::default(),
         }

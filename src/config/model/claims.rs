@@ -2,6 +2,8 @@
 //!
 //! `proxy::claims` keeps these; `convert` refuses a config that would have it otherwise.
 
+use std::sync::Arc;
+
 use http::header::{FORWARDED, HeaderName};
 
 /// What tells who the client is: written anew for each request, whatever came. What a client sends under
@@ -25,4 +27,7 @@ pub static CERTIFICATE: [HeaderName; 2] = [
 pub struct Claims {
     /// Those that everybody may send, none of them Headgate's own. Default none.
     pub keep: Vec<HeaderName>,
+    /// Fields that only trusted proxies may send, besides those that Headgate knows; all that begin so where
+    /// one ends in `-`. Default none.
+    pub trusted_only: Option<Arc<[HeaderName]>>,
 }

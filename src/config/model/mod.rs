@@ -207,6 +207,9 @@ pub struct CacheStore {
     pub max_object: ByteSize,
     /// Where answers go behind memory. Default: nowhere.
     pub disk: Option<CacheDisk>,
+    /// So long after the start, answers that do not say for how long they may be stale may be for so long.
+    /// Default: zero.
+    pub startup_grace: Duration,
 }
 
 /// The shared cache's place on disk.

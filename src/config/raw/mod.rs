@@ -162,6 +162,7 @@ pub(crate) struct CacheStore {
     pub(crate) memory: Text,
     pub(crate) max_object: Text,
     pub(crate) disk: Lenient<CacheDisk>,
+    pub(crate) startup_grace: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -188,6 +189,7 @@ pub(crate) struct Limits {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Claims {
     pub(crate) keep: List<String>,
+    pub(crate) trusted_only: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -349,6 +351,7 @@ pub(crate) struct CacheRule {
     pub(crate) set_cookie: Text,
     pub(crate) ignore_cookies: List<String>,
     pub(crate) purge: List<String>,
+    pub(crate) debug: List<String>,
     pub(crate) ranges: Text,
     pub(crate) key: Lenient<KeyRule>,
 }

@@ -37,7 +37,7 @@ fn the_edge_has_the_documented_defaults() {
 #[test]
 fn limits_and_rules_are_read() {
     let top = "limits: { body: 0 }\nforwarded: both\ntrace: true\nunderscore_headers: keep\n\
-               claims: { keep: [X-Proto] }\n\
+               claims: { keep: [X-Proto], trusted_only: [X-Price-Group, X-Claim-] }\n\
                trusted_proxies: [10.0.0.0/8, unix, \"::1\"]\n\
                paths: { encoded_slash: keep, semicolon: keep, merge_slashes: false }";
     let config = config(top, "upstream: a, max_body: 10MiB, upgrades: []");
@@ -47,6 +47,8 @@ fn limits_and_rules_are_read() {
     assert_eq!(config.forwarded, Forwarding::Both);
     assert!(config.keep_underscores && config.trace);
     assert_eq!(config.claims.keep, ["x-proto"]);
+    let trusted_only = config.claims.trusted_only.as_deref().unwrap();
+    assert_eq!(trusted_only, ["x-price-group", "x-claim-"]);
     let rules = PathRules {
         keep_encoded_slash: true,
         keep_semicolon: true,
@@ -178,6 +180,18 @@ fn what_the_top_says_wrongly_is_told() {
         (
             "claims: { keep: [x-proto, X-Proto] }",
             "X-Proto | the header `x-proto` is given twice",
+        ),
+        (
+            "claims: { trusted_only: [x_price_group] }",
+            "x_price_group | `x_price_group` is another spelling of a claim",
+        ),
+        (
+            "claims: { keep: [x-a], trusted_only: [X-A] }",
+            "x-a | `x-a` is for trusted proxies only, and for everybody",
+        ),
+        (
+            "claims: { trusted_only: [Cookie] }",
+            "Cookie | `cookie` is not a claim: requests of all clients have it",
         ),
         (
             "underscore_headers: no",

@@ -440,7 +440,7 @@ fn only_what_a_restart_alone_can_change_is_named() {
     let mut new = good("timeouts: { idle: 1s }\n").config;
     assert_eq!(restart_only_changes(&old, &new), [] as [&str; 0]);
     new = good(
-        "workers: 99\nadmin: { address: 127.0.0.1:1 }\nlog: { level: debug }\naccess_log: { format: json }\ncache: { memory: 1MiB, max_object: 1KiB, disk: { path: d } }\n",
+        "workers: 99\nadmin: { address: 127.0.0.1:1 }\nlog: { level: debug }\naccess_log: { format: json }\ncache: { memory: 1MiB, max_object: 1KiB, disk: { path: d }, startup_grace: 1s }\n",
     )
     .config;
     assert_eq!(
@@ -452,7 +452,8 @@ fn only_what_a_restart_alone_can_change_is_named() {
             "access_log",
             "cache.memory",
             "cache.max_object",
-            "cache.disk"
+            "cache.disk",
+            "cache.startup_grace"
         ]
     );
     new = old.clone();

@@ -306,6 +306,10 @@ fn wrong_values_at_the_top_are_told_how_to_be_written() {
             "1KiB | `memory` must be at least 1MiB, it is 1KiB",
         ),
         (
+            "cache: { startup_grace: 2d }\n",
+            "2d | `startup_grace` must be at most 1d, it is 2d",
+        ),
+        (
             "cache: { memory: 16MiB, max_object: 5MiB }\n",
             "5MiB | `max_object` is 5MiB, more than a quarter of `memory` (16MiB)",
         ),
@@ -662,6 +666,14 @@ fn wrong_routes_are_told_why() {
         (
             "{ name: r, upstream: a, cache: { purge: [] } }",
             "[] | `purge` is empty",
+        ),
+        (
+            "{ name: r, upstream: a, cache: { debug: [] } }",
+            "[] | `debug` is empty",
+        ),
+        (
+            "{ name: r, upstream: a, cache: { key: { headers: [x-forwarded-proto] } } }",
+            "x-forwarded-proto | `x-forwarded-proto` is what Headgate tells endpoints, and nothing decides by it",
         ),
         (
             "{ name: r, upstream: a, cache: { purge: [unix, 10.0.0.1/8] } }",

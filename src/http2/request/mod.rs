@@ -15,7 +15,7 @@ use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, 
 use http::uri::{Authority, Scheme};
 use http::{Method, Uri};
 
-use crate::wire::Fault;
+use crate::wire::{Fault, spare};
 
 use super::fields;
 use super::hpack::{Decoder, Field, Flaw, Input, Refusal};
@@ -177,7 +177,7 @@ impl<'a> Head<'a> {
             authority: None,
             path: None,
             protocol: None,
-            headers: HeaderMap::with_capacity(guess),
+            headers: spare::fields(guess),
             count: 0,
             bytes: 0,
             length: None,

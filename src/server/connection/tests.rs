@@ -5,6 +5,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -20,7 +21,7 @@ use crate::http1 as codec;
 use crate::metrics::Metrics;
 use crate::net::deadline::TICK;
 use crate::server::guard::Guard;
-use crate::wire::{Early, Fault};
+use crate::wire::{Answering, Early, Fault};
 
 /// Answers by path, and most requests with it.
 #[derive(Default)]
@@ -89,11 +90,11 @@ impl Handler for Echo {
         _peer: &Rc<Peer>,
         request: Request<Inbound>,
         early: Option<Rc<dyn Early>>,
-    ) -> impl Future<Output = Response<Reply>> + 'static {
+    ) -> Answering<Reply, impl Future<Output = Response<Reply>> + 'static> {
         let this = Rc::clone(self);
         let path = request.uri().path().to_owned();
         let body = request.into_body();
-        async move {
+        Either::Right(async move {
             let mut status = 200;
             let announces = path == "/trailers";
             let reply = match path.as_str() {
@@ -147,7 +148,7 @@ impl Handler for Echo {
                 response.headers_mut().insert("trailer", announced);
             }
             response
-        }
+        })
     }
 
     fn refuse(

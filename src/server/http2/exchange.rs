@@ -143,7 +143,8 @@ where
         asked: Question,
         answer: Response<B>,
     ) -> Option<Self> {
-        let (body, _) = answer_head(common, key, asked, answer)?;
+        let (body, offers) = answer_head(common, key, asked, answer)?;
+        let asked = Question { offers, ..asked };
         Some(Self::new(key, asked, Stage::Sending(body)))
     }
 

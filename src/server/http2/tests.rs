@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,7 +17,7 @@ use super::*;
 use crate::body::Inbound;
 use crate::metrics::Metrics;
 use crate::net::socket::{Batch, Socket};
-use crate::wire::{Early, Fault};
+use crate::wire::{Answering, Early, Fault};
 
 /// Answers by path; counts how often its futures are polled.
 #[derive(Default)]
@@ -33,10 +34,14 @@ impl Handler for Odd {
         _peer: &Rc<Peer>,
         request: Request<Inbound>,
         early: Option<Rc<dyn Early>>,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + 'static {
+    ) -> Answering<Full<Bytes>, impl Future<Output = Response<Full<Bytes>>> + 'static> {
         let this = Rc::clone(self);
         assert_ne!(request.uri().path(), "/panic/at/once");
-        std::future::poll_fn(move |cx| {
+        if request.uri().path() == "/at/once" {
+            let answer = Response::new(Full::from("at once"));
+            return Either::Left(std::future::ready(answer));
+        }
+        Either::Right(std::future::poll_fn(move |cx| {
             this.polls.set(this.polls.get() + 1);
             match request.uri().path() {
                 "/panic" => panic!("on purpose"),
@@ -54,7 +59,7 @@ impl Handler for Odd {
                 }
                 path => Poll::Ready(Response::new(Full::from(path.to_owned()))),
             }
-        })
+        }))
     }
 
     fn refuse(
@@ -174,6 +179,18 @@ fn a_panic_resets_its_stream_and_the_others_go_on() {
         }
         client.get(5, "/ok").await;
         assert_eq!(client.until(0, 5).await, b"/ok");
+    });
+}
+
+#[test]
+fn an_answer_that_is_there_at_once_needs_no_future() {
+    serve(async |handler, mut client| {
+        client.open().await;
+        for stream in [1, 3] {
+            client.get(stream, "/at/once").await;
+            assert_eq!(client.until(0, stream).await, b"at once");
+        }
+        assert_eq!(handler.polls.get(), 0);
     });
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 
-use crate::harness::{Origin, Reply, Timed, eventually};
+use crate::harness::{Config, Origin, Reply, Timed, eventually};
 
 /// An origin whose `/p` answers with a status that a test sets.
 async fn origin(cache_control: &'static str) -> (Origin, Arc<AtomicU16>) {
@@ -228,5 +228,67 @@ async fn s3_a_demanding_request_is_not_served_what_is_stale() {
         let answer = gate.get_with("/p", &[("cache-control", asked)]).await;
         assert!(!answer.is_hit(), "{asked}: {}", answer.cache());
         gate.advance(20);
+    }
+}
+
+/// A gate that began this moment, with so much grace.
+async fn beginning(origin: &Origin, grace: &str) -> Timed {
+    let config = Config::new()
+        .top(&format!("cache: {{ startup_grace: {grace} }}"))
+        .upstream("shop", &[origin], "");
+    Timed::start(config.route("shop", "path_prefix: /", "upstream: shop, cache: {}")).await
+}
+
+#[tokio::test]
+async fn rfc9111_s4_2_4_a_cache_that_begins_is_allowed_more_for_a_while() {
+    let origin = Origin::start("a").await.on("*", |seen| {
+        Reply::ok(seen.earlier.to_string()).header("cache-control", "max-age=10")
+    });
+    let gate = beginning(&origin, "100s").await;
+    gate.get("/p").await.expect(200);
+    gate.advance(80);
+
+    let stale = gate.get("/p").await.expect(200);
+
+    assert!(stale.cache().contains("hit; ttl=-70"), "{}", stale.cache());
+    eventually("it is fetched anew", async || {
+        let answer = gate.get("/p").await;
+        (!answer.cache().contains("ttl=-")).then_some(())
+    })
+    .await;
+    assert_eq!(origin.requests("*"), 2);
+    // The grace has ended, though nothing is stale for that long.
+    gate.advance(30);
+    let late = gate.get("/p").await.expect(200);
+    assert_eq!(late.cache(), "headgate; fwd=stale; stored");
+}
+
+#[tokio::test]
+async fn rfc9111_s4_2_4_no_grace_goes_past_what_the_answer_says() {
+    for (said, on_error) in [
+        ("must-revalidate", false),
+        ("proxy-revalidate", false),
+        ("s-maxage=10", false),
+        ("no-cache", false),
+        ("stale-while-revalidate=0, stale-if-error=0", false),
+        ("stale-while-revalidate=0", true),
+    ] {
+        let status = Arc::new(AtomicU16::new(200));
+        let told = Arc::clone(&status);
+        let origin = Origin::start("a").await.on("/p", move |_| {
+            Reply::new(told.load(SeqCst))
+                .header("cache-control", &format!("max-age=10, {said}"))
+                .header("etag", "\"1\"")
+                .body("p")
+        });
+        let gate = beginning(&origin, "100s").await;
+        gate.get("/p").await.expect(200);
+        gate.advance(20);
+
+        assert!(!gate.get("/p").await.expect(200).is_hit(), "{said}");
+        gate.advance(20);
+        status.store(503, SeqCst);
+        let answer = gate.get("/p").await;
+        assert_eq!(answer.status, if on_error { 200 } else { 503 }, "{said}");
     }
 }

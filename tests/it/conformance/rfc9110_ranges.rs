@@ -240,6 +240,15 @@ async fn s14_2_of_what_is_too_large_the_range_is_asked_for_as_it_was() {
             Some("\"1\"")
         );
     }
+    // To find out again costs the beginning of the whole, to a request for the whole it is the answer.
+    for (passed, target_asked, range) in [(60, 4, true), (0, 5, false), (700, 7, true)] {
+        gate.advance(passed);
+        let fields = [("range", "bytes=5-9")];
+        let fields = if range { &fields[..] } else { &[] };
+        let answer = gate.get_with("/p", fields).await;
+        assert_eq!(answer.status, if range { 206 } else { 200 });
+        assert_eq!(origin.requests("/p"), target_asked, "after {passed} s");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! RFC 9111 sections 3.3 and 3.4: partial answers are kept and put together, on routes that pass ranges on.
 
-use crate::harness::{Origin, Reply, Request, Seen, Timed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use crate::harness::{Latch, Origin, Reply, Request, Seen, Timed, eventually};
 
 const TEXT: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -400,4 +403,148 @@ async fn s3_3_what_is_not_one_part_passes_by() {
     }
     assert_eq!(origin.requests("/p"), 4);
     assert_eq!(last_asked(&origin).0.as_deref(), Some("bytes=40-"));
+}
+
+#[tokio::test]
+async fn rfc5861_s4_a_stale_part_is_served_when_the_origin_fails() {
+    let failing = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&failing);
+    let origin = Origin::start("a").await.on("/p", move |seen| {
+        let fields = &[("cache-control", "max-age=60, stale-if-error=60")];
+        match told.load(SeqCst) {
+            true => Reply::new(503).body("failed"),
+            false => ranged(seen, "\"1\"", fields),
+        }
+    });
+    let mut origin = origin;
+    let gate = passing(&origin).await;
+    asks(&gate, 0, 9).await;
+    gate.advance(70);
+    failing.store(true, SeqCst);
+    let within = [("range", "bytes=2-7")];
+    let stale = gate.get_with("/p", &within).await.expect(206);
+    let said = "headgate; fwd=stale; fwd-status=503; detail=stale-if-error";
+    assert_eq!((stale.text(), stale.cache()), (&TEXT[2..=7], said));
+    // What is not stored cannot be served, and a demand is one.
+    for more in [
+        &[("range", "bytes=5-14")][..],
+        &[within[0], ("cache-control", "max-age=5")],
+    ] {
+        gate.get_with("/p", more).await.expect(503);
+    }
+    origin.kill().await;
+    let stale = gate.get_with("/p", &within).await.expect(206);
+    assert_eq!(stale.cache(), "headgate; fwd=stale; detail=stale-if-error");
+    gate.advance(60);
+    assert!(gate.get_with("/p", &within).await.status >= 500);
+}
+
+#[tokio::test]
+async fn rfc5861_s3_a_stale_part_is_served_at_once_and_fetched_anew_once_behind_it() {
+    let latch = Latch::new();
+    let held = latch.clone();
+    let origin = Origin::start("a").await.on("/p", move |seen| {
+        let fields = &[("cache-control", "max-age=60, stale-while-revalidate=60")];
+        let reply = ranged(seen, "\"1\"", fields);
+        match seen.earlier {
+            0 => reply,
+            _ => reply.after(&held),
+        }
+    });
+    let gate = passing(&origin).await;
+    asks(&gate, 0, 9).await;
+    gate.advance(70);
+    for _ in 0..3 {
+        let stale = gate.get_with("/p", &[("range", "bytes=0-9")]).await;
+        assert_eq!(stale.expect(206).cache(), "headgate; hit; ttl=-10");
+    }
+    origin.until_asked("/p", 2).await;
+    latch.open();
+    eventually("it is fetched anew", async || {
+        let answer = gate.get_with("/p", &[("range", "bytes=0-9")]).await;
+        (!answer.cache().contains("ttl=-")).then_some(())
+    })
+    .await;
+    assert_eq!(origin.requests("/p"), 2);
+}
+
+#[tokio::test]
+async fn s3_4_a_part_that_does_not_repeat_the_tag_is_joined_to_nothing() {
+    let changed = Arc::new(AtomicBool::new(false));
+    let is_changed = Arc::clone(&changed);
+    let origin = Origin::start("a").await.on("/p", move |seen| {
+        if !is_changed.load(SeqCst) {
+            return ranged(seen, "\"1\"", FRESH);
+        }
+        // It knows no `If-Range`, and says no tag.
+        Reply::new(206)
+            .header("content-range", "bytes 10-19/36")
+            .header("cache-control", "max-age=60")
+            .body("##########")
+    });
+    let gate = passing(&origin).await;
+    asks(&gate, 0, 9).await;
+    changed.store(true, SeqCst);
+
+    let answer = gate.get_with("/p", &[("range", "bytes=0-19")]).await;
+
+    assert_eq!(answer.text(), "##########");
+    assert_eq!(answer.header("content-range"), Some("bytes 10-19/36"));
+}
+
+#[tokio::test]
+async fn s3_3_a_part_of_another_length_than_it_says_is_joined_to_nothing() {
+    for (is_told, body) in [(true, "abcde"), (true, "abcdefghijklmno"), (false, "abcde")] {
+        let origin = Origin::start("a")
+            .await
+            .on("/p", move |seen| match seen.header("range") {
+                Some("bytes=10-19") => {
+                    let reply = Reply::new(206)
+                        .header("content-range", "bytes 10-19/36")
+                        .header("cache-control", "max-age=60")
+                        .header("etag", "\"1\"");
+                    match is_told {
+                        true => reply.body(body),
+                        false => reply.chunks(&[body]),
+                    }
+                }
+                _ => ranged(seen, "\"1\"", FRESH),
+            });
+        let gate = passing(&origin).await;
+        asks(&gate, 0, 9).await;
+        asks(&gate, 20, 29).await;
+
+        let mut client = gate.client().await;
+        let request = Request::get("/p").header("range", "bytes=0-29");
+        let answer = client.try_send(&request).await;
+
+        match answer {
+            // As it came, with what it says of itself.
+            Ok(answer) => {
+                assert!(is_told);
+                assert_eq!(answer.header("content-range"), Some("bytes 10-19/36"));
+                assert_eq!(answer.text(), body);
+            }
+            // Joined already: then it breaks off.
+            Err(_) => assert!(!is_told),
+        }
+    }
+}
+
+#[tokio::test]
+async fn rfc9213_what_is_for_this_cache_alone_ends_here_in_parts_too() {
+    let fields = &[
+        ("cache-control", "max-age=60"),
+        ("headgate-cache-control", "max-age=30"),
+        ("surrogate-key", "a b"),
+    ];
+    let origin = Origin::start("a").await;
+    let origin = origin.on("/p", move |seen| ranged(seen, "\"1\"", fields));
+    let gate = passing(&origin).await;
+    for range in ["bytes=0-9", "bytes=0-9", "bytes=0-19"] {
+        let answer = gate.get_with("/p", &[("range", range)]).await.expect(206);
+        for name in ["headgate-cache-control", "surrogate-key"] {
+            assert_eq!(answer.header(name), None, "{range}: {name}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! RFC 9111 sections 5.2.1 and 5.4: what a request may ask of a cache.
 
 use super::date;
-use crate::harness::{Answer, Origin, Reply, Request, Timed};
+use crate::harness::{Answer, Config, Origin, Reply, Request, Timed};
 
 /// A gate that holds `/p`: a hundred seconds of life, of which so many have passed.
 async fn holding(cache_control: &'static str, passed: u64, rule: &str) -> (Origin, Timed) {
@@ -208,7 +208,16 @@ async fn s5_2_1_5_a_no_store_head_updates_nothing() {
 
 #[tokio::test]
 async fn s5_2_1_7_only_if_cached_never_reaches_the_origin() {
-    let (origin, gate) = holding("max-age=100", 50, "").await;
+    let origin = Origin::start("a").await.on("*", |_| {
+        Reply::ok("p").header("cache-control", "max-age=100")
+    });
+    let config = Config::new()
+        .top("trusted_proxies: [127.0.0.1]")
+        .upstream("shop", &[&origin], "");
+    let gate = Timed::start(config.route("shop", "path_prefix: /", "upstream: shop, cache: {}"));
+    let gate = gate.await;
+    gate.get("/p").await.expect(200);
+    gate.advance(50);
     let only = ("cache-control", "only-if-cached");
     assert!(saying(&gate, only).await.expect(200).is_hit());
     let asked = origin.requests("*");
@@ -222,6 +231,12 @@ async fn s5_2_1_7_only_if_cached_never_reaches_the_origin() {
         &[("if-match", "\"1\"")],
         &[("if-unmodified-since", "Thu, 01 Jan 2026 00:00:00 GMT")],
         &[("authorization", "Bearer x")],
+        &[("upgrade", "websocket"), ("connection", "upgrade")],
+        &[("x-http-method-override", "DELETE")],
+        &[
+            ("x-auth-request-user", "ann"),
+            ("x-forwarded-for", "10.1.2.3"),
+        ],
     ] {
         let target = if more.is_empty() { "/other" } else { "/p" };
         let mut fields = vec![only];
@@ -239,6 +254,8 @@ async fn s5_2_1_7_only_if_cached_never_reaches_the_origin() {
     }
     let head = Request::new("HEAD", "/other").header("cache-control", "only-if-cached");
     gate.send(&head).await.expect(504);
+    let body = Request::get("/p").header("cache-control", "only-if-cached");
+    gate.send(&body.body("x")).await.expect(504);
     gate.advance(100);
     saying(&gate, only).await.expect(504);
     let stale = saying(&gate, ("cache-control", "only-if-cached, max-stale")).await;

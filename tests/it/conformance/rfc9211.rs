@@ -140,6 +140,25 @@ async fn s2_every_answer_says_what_became_of_it() {
             get("/fresh").header("authorization", "x"),
             &[("fwd", "bypass"), ("detail", "authorization")],
         ),
+        (
+            get("/fresh").header("range", "bytes=0-0"),
+            &[("hit", "yes")],
+        ),
+        (get("/fresh").header("range", "bytes=9-"), &[("hit", "yes")]),
+        (
+            get("/fresh").body("x"),
+            &[("fwd", "bypass"), ("detail", "request-body")],
+        ),
+        (
+            get("/fresh")
+                .header("connection", "upgrade")
+                .header("upgrade", "websocket"),
+            &[("fwd", "bypass"), ("detail", "upgrade")],
+        ),
+        (
+            get("/fresh").header("x-http-method-override", "PUT"),
+            &[("fwd", "method")],
+        ),
         (get("/tagged"), &[("fwd", "uri-miss"), ("stored", "yes")]),
         (
             get("/tagged").header("cache-control", "max-age=0"),
@@ -284,4 +303,58 @@ async fn s2_what_headgate_says_by_itself_has_no_member() {
     let answer = gate.get("/fresh").await;
     assert!(answer.status >= 500, "{}", answer.status);
     assert_eq!(answer.header("cache-status"), None);
+}
+
+#[tokio::test]
+async fn s2_2_4_what_was_softly_purged_has_no_life_left() {
+    let origin = Origin::start("a").await.on("/p", |_| {
+        Reply::ok("p").header("cache-control", "max-age=100, stale-while-revalidate=100")
+    });
+    let gate = Timed::caching(&origin, "purge: [127.0.0.1]").await;
+    for asks in [None, Some(("cache-control", "max-stale"))] {
+        gate.get("/p").await.expect(200);
+        let purge = Request::new("PURGE", "/p").header("soft-purge", "1");
+        gate.send(&purge).await.expect(200);
+
+        let stale = gate.get_with("/p", asks.as_slice()).await.expect(200);
+
+        assert_eq!(value(&stale, "hit"), "yes", "{asks:?}");
+        assert_eq!(value(&stale, "ttl"), "0", "{asks:?}");
+    }
+}
+
+#[tokio::test]
+async fn s2_7_the_key_is_told_to_those_who_may_know_it_and_ask() {
+    let origin = origin().await;
+    let rule = "debug: [127.0.0.1], key: { headers: [x-currency], query: { sort: true } }";
+    let gate = Timed::caching(&origin, rule).await;
+    let asks = [("headgate-debug", "1"), ("x-currency", "\\\"\u{fc}")];
+    let key = "http shop.test /fresh?a=1&b=2 shop x-currency=\\\"%C3%BC";
+    for expected in ["fwd", "hit", "hit"] {
+        let answer = gate.get_with("/fresh?b=2&a=1", &asks).await.expect(200);
+        assert_ne!(value(&answer, expected), "");
+        assert_eq!(value(&answer, "key"), key);
+    }
+    // Ours is the last of several, and other answers are told it too.
+    let answer = gate.get_with("/inner", &asks).await.expect(200);
+    assert!(
+        value(&answer, "key").contains("/inner"),
+        "{}",
+        answer.cache()
+    );
+    let held = [asks[0], ("if-none-match", "\"1\"")];
+    let held = gate.get_with("/fresh", &held).await.expect(304);
+    assert!(value(&held, "key").contains("/fresh"), "{}", held.cache());
+    let post = Request::post("/fresh", "x").header("headgate-debug", "1");
+    assert!(value(&gate.send(&post).await, "key").contains("/fresh"));
+
+    for asks in [&[][..], &[("headgate-debug", "0")]] {
+        let answer = gate.get_with("/fresh?b=2&a=1", asks).await.expect(200);
+        assert_eq!(value(&answer, "key"), "");
+    }
+    for rule in ["", "debug: [10.0.0.0/8, unix]"] {
+        let gate = Timed::caching(&origin, rule).await;
+        let answer = gate.get_with("/fresh", &asks).await.expect(200);
+        assert_eq!(value(&answer, "key"), "", "{rule}");
+    }
 }

@@ -110,6 +110,7 @@ impl Walker {
             memory: ByteSize(64 << 20),
             max_object: ByteSize(1 << 20),
             disk: None,
+            startup_grace: Duration::ZERO,
         };
         Self {
             cache: Cache::new(&config, clock),
@@ -194,7 +195,9 @@ impl Walker {
             Lookup::Bypass(why) if asked.only_if_cached => Err(format!("{why:?} for {asked:?}")),
             Lookup::Bypass(_) => Ok(()),
             Lookup::Unsatisfiable if !asked.only_if_cached => Err(format!("504 for {asked:?}")),
-            Lookup::Part(_) => unreachable!("nobody asks for a part"),
+            Lookup::Part(_) | Lookup::StalePart(..) | Lookup::Recall(_) => {
+                unreachable!("nobody asks for a part, and there is no disk")
+            }
             Lookup::Unsatisfiable => Ok(()),
             Lookup::Wait(_) => Err("there is nobody else to wait for".to_owned()),
         }

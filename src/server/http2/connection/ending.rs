@@ -14,7 +14,7 @@ use crate::body::Inbound;
 use crate::http2::Code;
 use crate::http2::session::{Flood, Violation};
 use crate::metrics::{CloseReason, Http2Flood};
-use crate::wire::{Early, Handler};
+use crate::wire::{Answering, Early, Handler};
 
 use super::Connection;
 
@@ -25,7 +25,7 @@ impl<H, F, M> Connection<'_, H, F, M>
 where
     H: Handler,
     F: Future<Output = Response<H::Body>>,
-    M: Fn(Request<Inbound>, Rc<dyn Early>) -> F,
+    M: Fn(Request<Inbound>, Rc<dyn Early>) -> Answering<H::Body, F>,
 {
     pub(super) fn violated(
         &mut self,

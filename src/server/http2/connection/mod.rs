@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{Request, Response};
 
 use crate::body::Inbound;
@@ -23,7 +24,7 @@ use crate::metrics::{CloseReason, Http2Flood, WorkerCells};
 use crate::net::deadline::Timer;
 use crate::net::stream::Stream;
 use crate::server::drain::Drain;
-use crate::wire::{Early, Handler, Peer};
+use crate::wire::{Answering, Early, Handler, Peer};
 
 use super::board::{Board, Wakers};
 use super::exchange::{self, Common, Exchange, Place, Progress, Question, Stage, safely};
@@ -122,7 +123,7 @@ impl<H, F, M> Connection<'_, H, F, M>
 where
     H: Handler,
     F: Future<Output = Response<H::Body>>,
-    M: Fn(Request<Inbound>, Rc<dyn Early>) -> F,
+    M: Fn(Request<Inbound>, Rc<dyn Early>) -> Answering<H::Body, F>,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.common.line.board.runs(cx.waker());
@@ -258,9 +259,19 @@ where
                 };
                 self.voice = Some(Rc::clone(&voice));
                 let request = exchange::request(asked, line, key, &voice);
-                let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
-                safely(|| place.set(Some((self.make)(request, voice))))
-                    .map(|()| Some(Exchange::new(key, question, Stage::Answering(place))))
+                let spare = &mut self.spare;
+                let begun = safely(|| match (self.make)(request, voice) {
+                    Either::Left(answer) => Either::Left(answer.into_inner()),
+                    Either::Right(future) => {
+                        let mut place = spare.take().unwrap_or_else(|| Box::pin(None));
+                        place.set(Some(future));
+                        Either::Right(Stage::Answering(place))
+                    }
+                });
+                begun.map(|begun| match begun {
+                    Either::Left(answer) => Exchange::answered(&self.common, key, question, answer),
+                    Either::Right(stage) => Some(Exchange::new(key, question, stage)),
+                })
             }
         };
         let Some(exchange) = begun else {
