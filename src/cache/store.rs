@@ -47,6 +47,7 @@ const MARKED_FOR: Duration = Duration::from_secs(10);
 /// How long it is known that an answer was too large, to requests for a part: to find out again costs the
 /// beginning of the whole and a connection. A request for the whole costs no more than its answer.
 const LARGE_FOR: Duration = Duration::from_secs(10 * 60);
+
 /// moka weighs in units of so many bytes that its capacity is below this, so that `Store::size_sketch`
 /// needs a filler or four.
 const MAX_UNITS: usize = 1 << 27;
