@@ -22,7 +22,7 @@ use super::conditional;
 use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
-use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
+use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase, Told};
 use super::freshness::{Storable, Times, date_of, judge};
 use super::purge::Generation;
 use super::reader::{Role, Waiter};
@@ -232,15 +232,18 @@ impl Permit {
             }
         };
         let slot = self.slot_reservation();
-        self.flying.flight.enter(Phase::Arriving(Box::new(Arrival {
+        let told = Told {
             head: Arc::clone(&plan.head),
             own: plan.own_fields.clone(),
             vary: plan.vary.clone(),
             tags: plan.tags.clone(),
             age: plan.age,
             length: content_length,
+        };
+        self.flying.flight.enter(Phase::Arriving(Arrival {
+            told: Arc::new(told),
             body: Growing::default(),
-        })));
+        }));
         Started::Filling(Filler::new(
             self.flying,
             plan,
