@@ -3,7 +3,8 @@
 //! `permit` makes a `Filler` once the head is judged; the proxy's fetch task pushes what arrives.
 //! Chunks are copied out of the connection's buffer as they come, small ones joined. A body that outgrows
 //! `max_object` or the budget goes on as a window that runs only so far ahead of its slowest
-//! reader. Dropping a filler breaks the body off for all readers.
+//! reader; where the budget has no room for that either it is small, and all that is outside of the budget.
+//! Dropping a filler breaks the body off for all readers.
 //! Invariant: only a whole body is stored, with the generation captured before the fetch was sent.
 
 use std::future::poll_fn;
@@ -13,7 +14,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
+use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted, held};
 use super::entry::{Ageing, Entry, Head, HitBody};
 use super::flight::Abandoned;
 use super::permit::Flying;
@@ -55,6 +56,13 @@ pub enum Filled {
 /// Chunks are joined up to this size, so that tiny ones do not cost more than they carry.
 const SMALL: usize = 4 * 1024;
 
+/// How far an unstored body runs ahead of its slowest reader, in bytes and what they cost.
+const WINDOW: u64 = 256 * 1024;
+
+/// The same of a body for which there is no memory: so much of it is outside of the budget, and the chunk that
+/// came last.
+const SCARCE_WINDOW: u64 = 64 * 1024;
+
 /// Bodies up to this size are stored in one piece.
 const ONE_PIECE: u64 = 64 * 1024;
 
@@ -92,9 +100,7 @@ impl Filler {
             self.narrow(reason);
         }
         if self.unstored.is_some() {
-            poll_fn(|cx| self.flying.flight.poll_room(cx)).await?;
-            // Not copied: it lives no longer than it would on its way through a plain proxy.
-            self.flying.flight.extend(chunk.clone(), false);
+            self.pass(chunk).await?;
         }
         self.pushed += chunk.len() as u64;
         Ok(())
@@ -127,18 +133,71 @@ impl Filler {
         if self.pushed + chunk.len() as u64 > cache.max_object {
             return Err(Uncacheable::TooLarge);
         }
-        let joins = !self.tail.is_empty() && self.tail.len() + chunk.len() <= SMALL;
-        let length = chunk.len() + if joins { self.tail.len() } else { 0 };
-        let charge = length + ALLOCATION_OVERHEAD;
+        let charge = self.charge(chunk);
         let reservation = if self.plan.body.bytes() >= charge {
             self.plan.body.split(charge)
         } else {
             cache.reserve(charge).ok_or(Uncacheable::Memory)?
         };
-        let segment = if joins {
-            counted(&[&self.tail, chunk], reservation)
+        self.copy(chunk, Some(reservation));
+        Ok(())
+    }
+
+    /// Gives a chunk to those who read, once there is room in the window.
+    async fn pass(&mut self, chunk: &Bytes) -> Result<(), Abandoned> {
+        let budget = Arc::clone(&self.flying.cache.budget);
+        // Nothing that is stored makes room for it: it is read soon.
+        let room = budget.reserve(chunk.len() + ALLOCATION_OVERHEAD);
+        let most = match &room {
+            Some(_) => WINDOW,
+            None => SCARCE_WINDOW,
+        };
+        let is_read = poll_fn(|cx| self.flying.flight.poll_room(most, cx)).await?;
+        if is_read {
+            self.tail = Bytes::new();
+        }
+        if chunk.len() < SMALL {
+            drop(room);
+            let room = budget.reserve(self.charge(chunk));
+            self.copy(chunk, room);
         } else {
-            counted(&[chunk], reservation)
+            self.tail = Bytes::new();
+            // Not copied: it lives no longer than it would on its way through a plain proxy.
+            let chunk = chunk.clone();
+            let segment = match room {
+                Some(room) => held(chunk, room),
+                None => chunk,
+            };
+            self.flying.flight.extend(segment, false);
+        }
+        Ok(())
+    }
+
+    fn joins(&self, chunk: &Bytes) -> bool {
+        !self.tail.is_empty() && self.tail.len() + chunk.len() <= SMALL
+    }
+
+    /// What a copy of a chunk costs, with what it is joined to.
+    fn charge(&self, chunk: &Bytes) -> usize {
+        let before = if self.joins(chunk) {
+            self.tail.len()
+        } else {
+            0
+        };
+        before + chunk.len() + ALLOCATION_OVERHEAD
+    }
+
+    /// Gives a copy of a chunk to those who read, joined to the last one if both are small.
+    fn copy(&mut self, chunk: &Bytes, room: Option<Reservation>) {
+        let joins = self.joins(chunk);
+        let parts: &[&[u8]] = if joins {
+            &[&self.tail, chunk]
+        } else {
+            &[chunk]
+        };
+        let segment = match room {
+            Some(room) => counted(parts, room),
+            None => parts.concat().into(),
         };
         self.tail = if segment.len() < SMALL {
             segment.clone()
@@ -146,7 +205,6 @@ impl Filler {
             Bytes::new()
         };
         self.flying.flight.extend(segment, joins);
-        Ok(())
     }
 
     fn narrow(&mut self, reason: Uncacheable) {
