@@ -9,10 +9,12 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::time::{Instant, timeout_at};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted, held};
 use super::entry::{Ageing, Entry, Head, HitBody};
@@ -37,6 +39,8 @@ pub struct Filler {
     tail: Bytes,
     /// Why only a window is kept.
     unstored: Option<Uncacheable>,
+    /// Since when its slowest reader holds it up, and how far that one was.
+    held: Option<(Instant, u64)>,
     _flight: Reservation,
 }
 
@@ -63,6 +67,10 @@ const WINDOW: u64 = 256 * 1024;
 /// came last.
 const SCARCE_WINDOW: u64 = 64 * 1024;
 
+/// A reader who holds others up must get on by so much in each `PATIENCE`, or it is cut.
+const LEAST: u64 = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Bodies up to this size are stored in one piece.
 const ONE_PIECE: u64 = 64 * 1024;
 
@@ -83,6 +91,7 @@ impl Filler {
             plain: None,
             tail: Bytes::new(),
             unstored: None,
+            held: None,
             _flight: flight,
         }
     }
@@ -152,7 +161,7 @@ impl Filler {
             Some(_) => WINDOW,
             None => SCARCE_WINDOW,
         };
-        let is_read = poll_fn(|cx| self.flying.flight.poll_room(most, cx)).await?;
+        let is_read = self.room(most).await?;
         if is_read {
             self.tail = Bytes::new();
         }
@@ -171,6 +180,28 @@ impl Filler {
             self.flying.flight.extend(segment, false);
         }
         Ok(())
+    }
+
+    /// Waits until there is room in the window; whether it is empty. Who gets on by less than `LEAST` while others
+    /// have nothing to read costs them so much time, and no more.
+    async fn room(&mut self, most: u64) -> Result<bool, Abandoned> {
+        let flight = &self.flying.flight;
+        let look = poll_fn(|cx| Poll::Ready(flight.poll_room(most, cx)));
+        if let Poll::Ready(room) = look.await {
+            self.held = None;
+            return room;
+        }
+        loop {
+            let (since, from) = *self
+                .held
+                .get_or_insert_with(|| (Instant::now(), flight.slowest()));
+            let room = poll_fn(|cx| flight.poll_room(most, cx));
+            if let Ok(room) = timeout_at(since + PATIENCE, room).await {
+                return room;
+            }
+            flight.cut(from + LEAST);
+            self.held = None;
+        }
     }
 
     fn joins(&self, chunk: &Bytes) -> bool {

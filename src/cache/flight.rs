@@ -191,6 +191,16 @@ pub(super) struct Rider {
     /// Bytes of the body taken so far.
     pub(super) at: u64,
     pub(super) waker: Option<Waker>,
+    /// It held others up for too long: for it, the body has broken off.
+    pub(super) is_cut: bool,
+}
+
+impl Rider {
+    const NEW: Self = Self {
+        at: 0,
+        waker: None,
+        is_cut: false,
+    };
 }
 
 /// A body as it grows.
@@ -241,6 +251,11 @@ impl State {
             .iter_mut()
             .filter_map(|(_, rider)| rider.waker.take())
             .collect()
+    }
+
+    fn slowest(&self) -> Option<u64> {
+        let riders = self.riders.iter().filter(|(_, rider)| !rider.is_cut);
+        riders.map(|(_, rider)| rider.at).min()
     }
 
     /// The filler's waker, if a rider that stood at `at` held it back.
@@ -317,11 +332,7 @@ impl Flight {
 
     /// Adds a rider.
     pub(super) fn ticket(self: &Arc<Self>) -> Ticket {
-        let seat = self
-            .state
-            .lock()
-            .riders
-            .insert(Rider { at: 0, waker: None });
+        let seat = self.state.lock().riders.insert(Rider::NEW);
         Ticket {
             flight: Arc::clone(self),
             seat,
@@ -367,10 +378,8 @@ impl Flight {
     pub(super) fn poll_room(&self, most: u64, cx: &Context<'_>) -> Poll<Result<bool, Abandoned>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let Phase::Arriving(arrival) = &mut state.phase else {
-            return Poll::Ready(Err(Abandoned));
-        };
-        let Some(slowest) = state.riders.iter().map(|(_, rider)| rider.at).min() else {
+        let slowest = state.slowest();
+        let (Phase::Arriving(arrival), Some(slowest)) = (&mut state.phase, slowest) else {
             return Poll::Ready(Err(Abandoned));
         };
         let body = &mut arrival.body;
@@ -387,6 +396,33 @@ impl Flight {
         }
         state.pump = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// How far the slowest reader is.
+    pub(super) fn slowest(&self) -> u64 {
+        self.state.lock().slowest().unwrap_or_default()
+    }
+
+    /// Breaks the body off for those who are behind a point, if others have nothing left to read.
+    pub(super) fn cut(&self, behind: u64) {
+        let mut guard = self.state.lock();
+        let State { phase, riders, .. } = &mut *guard;
+        let Phase::Arriving(arrival) = phase else {
+            return;
+        };
+        let end = arrival.body.end;
+        if !riders.iter().any(|(_, rider)| rider.at >= end) {
+            return;
+        }
+        let mut wakers = Wakers::new();
+        for (_, rider) in riders.iter_mut() {
+            if rider.at < behind.min(end) {
+                rider.is_cut = true;
+                wakers.extend(rider.waker.take());
+            }
+        }
+        drop(guard);
+        wake(wakers);
     }
 
     /// The body so far, by segment.

@@ -508,6 +508,9 @@ impl Ticket {
         else {
             return Poll::Ready(Some(Err(ReadError)));
         };
+        if rider.is_cut {
+            return Poll::Ready(Some(Err(ReadError)));
+        }
         let before = rider.at;
         rider.at = from.unwrap_or(before);
         let read = match arrival.body.after(rider.at) {

@@ -663,8 +663,40 @@ fn a_body_known_to_be_too_large_is_refused_at_once() {
     assert_eq!(bypass(get(&cache, "/p")), Bypass::Uncacheable);
 }
 
-#[test]
-fn a_body_that_grows_too_large_becomes_a_window_for_those_aboard() {
+#[tokio::test(start_paused = true)]
+async fn who_holds_others_up_in_a_window_is_cut_and_not_they() {
+    let cache = cache_of(16 << 20, 300_000);
+    let leading = permit(get(&cache, "/p"));
+    let (quick, steady) = (leading.waiter(), waiter(get(&cache, "/p")));
+    let stalled = waiter(get(&cache, "/p"));
+    let mut filler = filling(start(leading, FRESH, None));
+    let mut bodies = [quick, steady, stalled].map(|waiter| shared(now_ready(waiter)).body);
+    let chunk = Bytes::from(vec![7; 100_000]);
+    for _ in 0..3 {
+        filler.push(&chunk).await.unwrap();
+    }
+    let [quick, steady, stalled] = &mut bodies;
+    assert_eq!(read(quick).0.len(), 300_000);
+    // One chunk in three seconds is enough, none at all is not.
+    let reading = async {
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let step = poll_fn(|cx| Pin::new(&mut *steady).poll_frame(cx)).await;
+            assert!(matches!(step, Some(Ok(_))));
+        }
+    };
+    let (pushed, ()) = tokio::join!(filler.push(&chunk), reading);
+    pushed.unwrap();
+    assert_eq!(read(quick).0.len(), 100_000);
+    assert_eq!(read(steady).0.len(), 100_000);
+    let (_, ended) = read(stalled);
+    assert_eq!(ended, Poll::Ready(Err(ReadError)));
+    // Alone, nobody holds anybody up.
+    drop(bodies);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_grows_too_large_becomes_a_window_for_those_aboard() {
     let cache = cache_of(16 << 20, 300_000);
     let leading = permit(get(&cache, "/p"));
     let (quick, slow) = (leading.waiter(), waiter(get(&cache, "/p")));
@@ -739,8 +771,8 @@ fn parts_count_as_long_as_they_are_read() {
     assert!(cache.stats().bytes < 5000);
 }
 
-#[test]
-fn a_windowed_fetch_whose_readers_left_is_told_to_stop() {
+#[tokio::test(start_paused = true)]
+async fn a_windowed_fetch_whose_readers_left_is_told_to_stop() {
     let cache = cache_of(16 << 20, 1000);
     let leading = permit(get(&cache, "/p"));
     let reader = leading.waiter();
@@ -858,8 +890,8 @@ fn a_fill_that_finds_no_memory_streams_through_unstored() {
     permit(get(&cache, "/p"));
 }
 
-#[test]
-fn a_body_for_which_there_is_no_memory_runs_less_far_ahead() {
+#[tokio::test(start_paused = true)]
+async fn a_body_for_which_there_is_no_memory_runs_less_far_ahead() {
     let cache = cache();
     let leading = permit(get(&cache, "/p"));
     let reader = leading.waiter();
@@ -1096,8 +1128,8 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
     served.fetch_add(1, Ordering::SeqCst);
 }
 
-#[test]
-fn nobody_is_forgotten_under_any_order_of_steps() {
+#[tokio::test(start_paused = true)]
+async fn nobody_is_forgotten_under_any_order_of_steps() {
     for seed in 0..300_u64 {
         let mut random = fastrand::Rng::with_seed(seed);
         // Small enough at times that bodies outgrow it and only a window is kept.
@@ -1148,6 +1180,7 @@ fn on_two_workers<F: Future<Output = ()>>(make: impl Fn(usize) -> F + Send + Syn
             let (make, barrier) = (&make, &barrier);
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
                     .build()
                     .unwrap();
                 barrier.wait();
