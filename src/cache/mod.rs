@@ -28,6 +28,7 @@ mod cookies;
 mod device;
 mod disk;
 mod entry;
+mod examine;
 mod fill;
 mod flight;
 mod freshness;
@@ -79,6 +80,7 @@ use store::{Slot, Store};
 
 pub use disk::DiskStats;
 pub use entry::{Failure, Hit, HitBody, Lines, strip};
+pub use examine::is_of_others;
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use parts::{NotKept, PartFiller, PartPermit, Partial};
