@@ -6,9 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::net::ToSocketAddrs as _;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// For all of them together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,7 +28,7 @@ pub(super) fn unknown(addresses: impl Iterator<Item = Arc<str>>) -> Vec<(Arc<str
     for _ in 0..left.len().min(AT_ONCE) {
         let (queue, sender) = (Arc::clone(&queue), sender.clone());
         let ask = move || {
-            let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = || queue.lock().next();
             while let Some(address) = next() {
                 let result = resolve(&address);
                 // Nobody may be waiting any more.
@@ -43,14 +46,10 @@ pub(super) fn unknown(addresses: impl Iterator<Item = Arc<str>>) -> Vec<(Arc<str
     drop(sender);
     let end = Instant::now() + PATIENCE;
     let mut unknown = Vec::new();
-    loop {
-        match answers.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok((address, result)) => {
-                left.remove(&address);
-                unknown.extend(result.err().map(|reason| (address, reason)));
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
+    let left_of_it = || end.saturating_duration_since(Instant::now());
+    while let Ok((address, result)) = answers.recv_timeout(left_of_it()) {
+        left.remove(&address);
+        unknown.extend(result.err().map(|reason| (address, reason)));
     }
     let late = |address| (address, "no answer came in time".to_owned());
     unknown.extend(left.into_iter().map(late));

@@ -13,20 +13,24 @@ pub(super) fn name_a_user(rule: &CacheRule, sticky: Option<&str>, line: &HeaderV
     let mut crumbs = line.as_bytes().split(|byte| *byte == b';');
     crumbs.any(|crumb| {
         let crumb = crumb.trim_ascii();
-        let name = crumb.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let name = name_of(crumb);
         let is_ours = sticky.is_some_and(|sticky| sticky.as_bytes() == name);
         !crumb.is_empty() && !is_ours && !rule.ignores_cookie(name)
     })
 }
 
-/// The value of the first cookie of this name.
-pub(super) fn value<'a>(request: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let lines = request.get_all(COOKIE).iter();
-    let mut crumbs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    crumbs.find_map(|crumb| {
-        let rest = crumb.trim_ascii().strip_prefix(name.as_bytes())?;
-        rest.strip_prefix(b"=")
-    })
+/// Each cookie of this name as it is spelled, in their order: servers differ in which of them counts.
+pub(super) fn named<'a>(request: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = request.get_all(COOKIE).into_iter();
+    let crumbs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let crumbs = crumbs.map(<[u8]>::trim_ascii);
+    crumbs.filter(move |crumb| name_of(crumb) == name.as_bytes())
+}
+
+/// The name of a cookie, without blanks around it.
+fn name_of(crumb: &[u8]) -> &[u8] {
+    let end = memchr::memchr(b'=', crumb).unwrap_or(crumb.len());
+    crumb.get(..end).unwrap_or_default().trim_ascii()
 }
 
 #[cfg(test)]

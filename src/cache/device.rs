@@ -1,15 +1,20 @@
 //! Which kind of device a client is: what a route may tell answers apart by.
 //!
-//! `key` asks. The client hint counts before the words of `User-Agent` by which browsers tell: phones say
+//! `key` asks, and `proxy` for every request of such a route that goes to an endpoint. The client hint counts before the words of `User-Agent` by which browsers tell: phones say
 //! `Mobi`, tablets do not, though they name a system of phones. Endpoints are told the class in
 //! `X-Device-Class`, so that they need not come to another opinion.
 
-use http::header::{HeaderMap, HeaderName, USER_AGENT};
+use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 /// How endpoints are told.
-pub(super) const X_DEVICE_CLASS: HeaderName = HeaderName::from_static("x-device-class");
+const X_DEVICE_CLASS: HeaderName = HeaderName::from_static("x-device-class");
 
 const SEC_CH_UA_MOBILE: HeaderName = HeaderName::from_static("sec-ch-ua-mobile");
+
+/// Tells the endpoint the class of the client's device, whatever the client has said of it.
+pub fn tell_device(request: &HeaderMap, sent: &mut HeaderMap) {
+    sent.insert(X_DEVICE_CLASS, HeaderValue::from_static(class(request)));
+}
 
 /// `desktop`, `mobile` or `tablet`.
 pub(super) fn class(request: &HeaderMap) -> &'static str {

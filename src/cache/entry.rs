@@ -24,6 +24,7 @@ use crate::wire::fields::{is_hop_by_hop, members};
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
 use super::control::{MaxStale, ResponseControl};
+use super::form::{self, Coded, Decoding, Form};
 use super::freshness::Freshness;
 use super::kept::Kept;
 use super::portion::{Cursor, Parts, Portion, cut};
@@ -100,7 +101,8 @@ impl Entry {
 
     /// Whether the origin can be asked if the entry still holds.
     pub(super) fn has_validator(&self) -> bool {
-        self.head.headers.contains_key(ETAG) || self.head.headers.contains_key(LAST_MODIFIED)
+        let said = self.head.validators();
+        said.contains_key(ETAG) || said.contains_key(LAST_MODIFIED)
     }
 
     /// Whether it is served stale while it is fetched anew (RFC 5861 section 3). `grace` is what a
@@ -270,33 +272,55 @@ pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     /// What the answer says to this cache alone: kept for when it is validated, never sent on.
-    for_us: Box<[(HeaderName, HeaderValue)]>,
+    pub(super) for_us: Box<[(HeaderName, HeaderValue)]>,
     /// `Cache-Status` of the caches further in.
-    inner: Option<HeaderValue>,
+    pub(super) inner: Option<HeaderValue>,
+    /// The coding of the stored bytes, where clients are told apart by whether they take it.
+    pub(super) coded: Option<Coded>,
+    /// With it, what the origin has said in fields that say something else here.
+    pub(super) said: Option<Box<HeaderMap>>,
 }
 
 impl Head {
     /// Bytes that a copy of these fields takes, with the places that are added and as lines.
-    pub(super) fn charge(headers: &HeaderMap) -> usize {
-        let fields: usize = headers
-            .iter()
-            .map(|(name, value)| 2 * (name.as_str().len() + value.len()) + 116)
-            .sum();
-        fields + 5 * 128 + 2 * ALLOCATION_OVERHEAD
+    pub(super) fn charge(headers: &HeaderMap, coded: Option<Coded>) -> usize {
+        let one = |(name, value): (&HeaderName, &HeaderValue)| {
+            2 * (name.as_str().len() + value.len()) + 116
+        };
+        let fields: usize = headers.iter().map(one).sum();
+        let said = coded.map_or(0, |_| {
+            let said = headers
+                .iter()
+                .filter(|(name, _)| form::is_kept_as_said(name));
+            // And what is marked: a coding, a `Vary`, the letters that weaken a tag.
+            said.map(one).sum::<usize>() + 3 * 128 + ALLOCATION_OVERHEAD
+        });
+        fields + said + 5 * 128 + 2 * ALLOCATION_OVERHEAD
     }
 
-    /// Copies a head without the fields that are `hidden`. `reservation` is its `charge`.
+    /// Copies a head, as it is for bytes that are `coded`, without the fields that are `hidden`.
+    /// `reservation` is its `charge`.
     pub(super) fn copy(
         status: StatusCode,
         headers: &HeaderMap,
         hidden: &[HeaderName],
+        coded: Option<Coded>,
         wall: SystemTime,
         reservation: Reservation,
     ) -> Self {
         let is_kept =
             |name: &HeaderName| !is_per_connection(headers, name) && !hidden.contains(name);
-        let kept = || headers.iter().filter(|(name, _)| is_kept(name));
-        let parts: Vec<&[u8]> = kept().map(|(_, value)| value.as_bytes()).collect();
+        let shown = coded.map(|coded| coded.shown(headers));
+        let kept = || {
+            let shown = shown.as_ref().unwrap_or(headers);
+            shown.iter().filter(|(name, _)| is_kept(name))
+        };
+        let as_said = || {
+            let said = headers.iter().filter(|_| coded.is_some());
+            said.filter(|(name, _)| is_kept(name) && form::is_kept_as_said(name))
+        };
+        let all = kept().chain(as_said());
+        let parts: Vec<&[u8]> = all.map(|(_, value)| value.as_bytes()).collect();
         let mut values = counted(&parts, reservation);
         let mut copy = HeaderMap::with_capacity(parts.len() + 5);
         let mut for_us = Vec::new();
@@ -307,6 +331,13 @@ impl Head {
                     true => for_us.push((name.clone(), value)),
                     false => drop(copy.append(name.clone(), value)),
                 }
+            }
+        }
+        let mut said = coded.map(|_| Box::new(HeaderMap::new()));
+        for (name, value) in as_said() {
+            let bytes = values.split_to(value.len().min(values.len()));
+            if let (Some(said), Ok(value)) = (&mut said, HeaderValue::from_maybe_shared(bytes)) {
+                said.append(name.clone(), value);
             }
         }
         // RFC 9110 section 6.6.1: whoever receives an answer without a date adds it.
@@ -324,12 +355,15 @@ impl Head {
             headers: copy,
             for_us: for_us.into(),
             inner,
+            coded,
+            said,
         }
     }
 
     /// All that the origin said: what is sent on, and what was for this cache alone.
     pub(super) fn said(&self) -> HeaderMap {
         let mut headers = self.headers.clone();
+        self.restore(&mut headers);
         for (name, value) in &self.for_us {
             headers.append(name.clone(), value.clone());
         }
@@ -524,6 +558,7 @@ impl FromIterator<Bytes> for HitBody {
 pub struct Hit {
     pub(super) entry: Arc<Entry>,
     portion: Portion,
+    form: Form,
     is_head: bool,
     way: Way,
 }
@@ -543,7 +578,12 @@ pub(super) enum Way {
 
 impl Hit {
     /// `conditions` are the request's fields, where one of them may make it less than the whole.
-    pub(super) fn new(entry: Arc<Entry>, method: &Method, conditions: Option<&HeaderMap>) -> Self {
+    pub(super) fn new(
+        entry: Arc<Entry>,
+        form: Form,
+        method: &Method,
+        conditions: Option<&HeaderMap>,
+    ) -> Self {
         let is_head = *method == Method::HEAD;
         let complete = || match &entry.parts {
             Some(parts) => parts.complete,
@@ -551,13 +591,14 @@ impl Hit {
         };
         let portion = match conditions {
             // A range counts for `GET` alone (RFC 9110 section 14.2).
-            Some(request) if is_head => Portion::of(&entry.head, request, None),
-            Some(request) => Portion::of(&entry.head, request, Some(complete())),
+            Some(request) if is_head => Portion::of(&entry.head, form, request, None),
+            Some(request) => Portion::of(&entry.head, form, request, Some(complete())),
             None => Portion::Whole,
         };
         Self {
             entry,
             portion,
+            form,
             is_head,
             way: Way::Memory,
         }
@@ -587,6 +628,21 @@ impl Hit {
         }
     }
 
+    /// In which form the client gets it.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// What has to be done to the body, if anything.
+    pub fn decoding(&self) -> Option<Decoding> {
+        match self.form {
+            Form::Plain(decoding) if self.portion == Portion::Whole && !self.is_head => {
+                Some(decoding)
+            }
+            Form::AsSent | Form::Coded | Form::Plain(_) => None,
+        }
+    }
+
     /// Age of the answer (RFC 9111 section 4.2.3).
     pub fn age(&self, now: Instant) -> Duration {
         self.entry.age.current(now)
@@ -596,7 +652,8 @@ impl Hit {
     pub fn into_parts(self, now: Instant) -> (StatusCode, HeaderMap, HitBody) {
         let age = Some(self.age(now).as_secs());
         let verdict = self.verdict(now);
-        let (status, headers, pieces) = self.portion.head(&self.entry.head, age, verdict);
+        let head = self.entry.head.in_form(self.form);
+        let (status, headers, pieces) = self.portion.head(&head, age, verdict);
         let body = if self.is_head {
             HitBody::Empty
         } else {
@@ -610,9 +667,10 @@ impl Hit {
     /// # Errors
     /// With the hit, where it is not.
     pub fn into_lines(self, now: Instant) -> Result<(StatusCode, Lines, Bytes), Self> {
+        let is_as_stored = self.portion == Portion::Whole && self.decoding().is_none();
         match &self.entry.body {
             HitBody::One(content)
-                if self.portion == Portion::Whole
+                if is_as_stored
                     && !self.is_head
                     && matches!(self.way, Way::Memory | Way::Purged) =>
             {
@@ -694,12 +752,13 @@ mod tests {
     fn head(lines: &[(&'static str, &'static str)]) -> Head {
         let headers = map(lines);
         let reservation = Budget::new(1 << 20)
-            .reserve(Head::charge(&headers))
+            .reserve(Head::charge(&headers, None))
             .unwrap();
         Head::copy(
             StatusCode::OK,
             &headers,
             &[],
+            None,
             SystemTime::UNIX_EPOCH,
             reservation,
         )
@@ -804,17 +863,18 @@ mod tests {
     fn the_head_is_counted_while_a_value_of_it_is_alive() {
         let headers = map(&[("x", "value")]);
         let budget = Budget::new(1 << 20);
-        let reservation = budget.reserve(Head::charge(&headers)).unwrap();
+        let reservation = budget.reserve(Head::charge(&headers, None)).unwrap();
         let head = Head::copy(
             StatusCode::OK,
             &headers,
             &[],
+            None,
             SystemTime::UNIX_EPOCH,
             reservation,
         );
         let value = head.headers["x"].clone();
         drop(head);
-        assert_eq!(budget.used(), Head::charge(&headers));
+        assert_eq!(budget.used(), Head::charge(&headers, None));
         drop(value);
         assert_eq!(budget.used(), 0);
     }

@@ -30,6 +30,8 @@ pub struct Filler {
     plan: Plan,
     length: Option<u64>,
     pushed: u64,
+    /// How long the body was before it was compressed.
+    plain: Option<u64>,
     /// The last segment while it is small, to be joined with what follows.
     tail: Bytes,
     /// Why only a window is kept.
@@ -70,6 +72,7 @@ impl Filler {
             plan,
             length,
             pushed: 0,
+            plain: None,
             tail: Bytes::new(),
             unstored: None,
             _flight: flight,
@@ -95,6 +98,11 @@ impl Filler {
         }
         self.pushed += chunk.len() as u64;
         Ok(())
+    }
+
+    /// Says how long the body was before it was compressed on its way here.
+    pub fn was_of(&mut self, length: u64) {
+        self.plain = Some(length);
     }
 
     /// The body has ended as the framing of the origin's answer says it should.
@@ -178,7 +186,7 @@ impl Filler {
         }
         let body = HitBody::from_iter(segments);
         let mut head = Head::clone(&self.plan.head);
-        head.set_length(self.pushed);
+        head.set_lengths(self.pushed, self.plain);
         let own = self.plan.own.split(usize::MAX);
         let entry = Entry {
             charge: self.plan.head_charge + own.bytes() + body.charge(),

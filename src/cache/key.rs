@@ -9,7 +9,7 @@
 use http::HeaderMap;
 use memchr::memchr_iter;
 
-use crate::config::model::KeyRule;
+use crate::config::model::CacheRule;
 
 use super::{cookies, device, vary};
 
@@ -57,7 +57,12 @@ pub(super) fn build(
 }
 
 /// Appends what the route tells requests apart by.
-pub(super) fn extend(scratch: &mut Vec<u8>, rule: &KeyRule, request: &HeaderMap) {
+pub(super) fn extend(scratch: &mut Vec<u8>, rule: &CacheRule, request: &HeaderMap) {
+    if rule.coding.is_some() {
+        // Its answers do not tell requests apart as others do. A field's name has no blank.
+        scratch.extend_from_slice(b"\0 coded");
+    }
+    let rule = &rule.key;
     for name in &rule.headers {
         vary::extend_key(name, request, scratch);
     }
@@ -65,9 +70,9 @@ pub(super) fn extend(scratch: &mut Vec<u8>, rule: &KeyRule, request: &HeaderMap)
         // A field's name has no blank.
         scratch.extend_from_slice(b"\0cookie ");
         scratch.extend_from_slice(name.as_bytes());
-        if let Some(value) = cookies::value(request, name) {
+        for cookie in cookies::named(request, name) {
             scratch.push(b'\n');
-            scratch.extend_from_slice(value);
+            scratch.extend_from_slice(cookie);
         }
     }
     if rule.device {

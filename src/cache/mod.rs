@@ -16,8 +16,8 @@
 //!
 //! One `Cache` is shared by all workers. A hit takes no lock, builds its key in the caller's
 //! buffer, and costs one look-up in the store and two loads of a generation. What may be stored
-//! and for how long is decided in `freshness`, by what an answer says in `targeted` and `control`, by whom it may be used in `vary` and `conditional`, what of
-//! it in `portion`.
+//! and for how long is decided in `freshness`, by what an answer says in `targeted` and `control`, by whom it may be used in `vary` and `conditional`,
+//! what of it in `portion`, and in which coding in `form`.
 //! Invariants: bytes are bounded by `budget` alone; what was fetched before a purge is never served
 //! to a request that comes after it (`purge`).
 
@@ -31,6 +31,7 @@ mod entry;
 mod examine;
 mod fill;
 mod flight;
+mod form;
 mod freshness;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -49,6 +50,7 @@ mod store;
 mod tags;
 mod targeted;
 mod vary;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +59,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::RandomState;
-use http::header::{AUTHORIZATION, COOKIE, ETAG};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE, ETAG};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
@@ -77,12 +79,16 @@ use permit::Flying;
 use purge::{Generations, Standing};
 use reader::Role;
 use store::{Slot, Store};
+use tags::Tags;
+use vary::Vary;
 
+pub use device::tell_device;
 pub use disk::DiskStats;
 pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use examine::is_of_others;
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
+pub use form::{Decoding, Form};
 pub use parts::{NotKept, PartFiller, PartPermit, Partial};
 pub use permit::{Permit, Revalidated, Started};
 pub use portion::Parts;
@@ -224,6 +230,7 @@ impl Cache {
             slot: slot.as_deref(),
             url_len,
             stale: None,
+            form: Form::AsSent,
             forward: Forward::UriMiss,
         };
         let mut serves_stale = None;
@@ -231,14 +238,14 @@ impl Cache {
             if let Some((entry, standing)) = slot.select(request.headers, &self.generations, url) {
                 if asked.is_personal() && !entry.age.is_for_all() {
                     // Whether it would do for this user is for the origin to say.
-                    return match asked.control.only_if_cached {
-                        true => Lookup::Unsatisfiable,
-                        false => Lookup::Bypass(Bypass::Authorization),
-                    };
+                    return asked.past(Bypass::Authorization);
                 }
+                let Some(form) = entry.head.form(request.headers) else {
+                    return asked.past(Bypass::NoTransform);
+                };
                 let is_fresh = standing == Standing::Current && entry.is_fresh(now);
                 if asked.is_answered_by(&entry.age, is_fresh) {
-                    let hit = asked.hit(Arc::clone(entry), request.method, request.headers);
+                    let hit = asked.hit(Arc::clone(entry), form, request.method, request.headers);
                     return Lookup::Hit(hit.by(way(standing)));
                 }
                 serves_stale = asked
@@ -250,12 +257,14 @@ impl Cache {
                     Forward::Stale
                 };
                 found.stale = Some(entry);
+                found.form = form;
             } else if slot.varies_by(&self.generations, url).is_some() {
                 found.forward = Forward::VaryMiss;
             }
         }
         if let (Some(entry), Some(standing)) = (found.stale, serves_stale) {
-            let hit = asked.hit(Arc::clone(entry), request.method, request.headers);
+            let entry = Arc::clone(entry);
+            let hit = asked.hit(entry, found.form, request.method, request.headers);
             let hit = hit.by(way(standing));
             // A fetch asks for the whole answer, which `HEAD` does not; the next `GET` will.
             let asks = *request.method == Method::GET && !asked.control.only_if_cached;
@@ -341,21 +350,31 @@ impl Cache {
             received: self.clock.now(),
             wall: self.clock.wall(),
         };
-        let merged = conditional::merged(&stored.head.said(), answer);
+        let said = stored.head.said();
+        if rule.coding.is_some() && answer.get(CONTENT_ENCODING) != said.get(CONTENT_ENCODING) {
+            // It is asked for in the codings that its client takes, and tells of what is in another.
+            return;
+        }
+        let merged = conditional::merged(&said, answer);
         let whose = personal(rule, request);
         let judged = freshness::judge(stored.head.status, &merged, rule, whose, &times);
         if let Err(Uncacheable::Authorization | Uncacheable::Cookie) = judged {
             // It says nothing of what others are told.
             return;
         }
-        let is_described = conditional::describes(answer, &stored.head.headers);
+        // What is nominated anew may have another value in the request that the body is of.
+        let is_selected_alike = Vary::of(&merged, request.headers, form::is_settled(rule, &merged))
+            .is_ok_and(|vary| vary == stored.vary);
+        let is_described = is_selected_alike && conditional::describes(answer, &said);
         let Some(kept) = judged.ok().filter(|_| is_described) else {
             self.purge_url(key.url(), Strength::Soft);
             return;
         };
+        let tags = Tags::of(&merged, key.url(), &self.hasher);
         let under = permit::Under {
             vary: stored.vary.clone(),
-            tags: stored.tags.clone(),
+            // Too many of them to be purged by: the old ones count on.
+            tags: tags.unwrap_or_else(|| stored.tags.clone()),
             generation: stored.generation,
         };
         let entry = self.under_a_new_head(stored, &merged, &kept, under, &times);
@@ -473,6 +492,7 @@ impl Cache {
             && entry.is_fresh(asked.now)
             && asked.is_answered_by(&entry.age, true)
             && (!asked.is_personal() || entry.age.is_for_all())
+            && let Some(form) = entry.head.form(request.headers)
         {
             let entry = Arc::clone(entry);
             let shared = Ok(());
@@ -481,7 +501,7 @@ impl Cache {
                 shared,
                 came: Came::Found,
             });
-            return Lookup::Hit(asked.hit(entry, request.method, request.headers));
+            return Lookup::Hit(asked.hit(entry, form, request.method, request.headers));
         }
         let room = Permit::OVERHEAD + Slot::OVERHEAD + 2 * flying.flight.key_len();
         let Some(reservation) = self.reserve(room) else {
@@ -522,6 +542,8 @@ struct Found<'a> {
     slot: Option<&'a Slot>,
     /// To be validated, or to be served should the origin fail.
     stale: Option<&'a Arc<Entry>>,
+    /// In which form a client would be given that.
+    form: Form,
     forward: Forward,
 }
 
@@ -532,7 +554,7 @@ impl Found<'_> {
         let fits = self.stale.filter(|entry| entry.has_validator());
         let key = self.slot.map(|slot| slot.variants()).unwrap_or_default();
         let others = key.iter().filter(|other| {
-            other.head.headers.contains_key(ETAG)
+            other.head.validators().contains_key(ETAG)
                 && self.stale.is_none_or(|fits| !Arc::ptr_eq(fits, other))
                 && other.is_left(generations, url)
         });
@@ -550,7 +572,7 @@ fn key_of(rule: &CacheRule, request: &Request<'_>, scratch: &mut Vec<u8>) -> usi
         ..
     } = *request;
     let url_len = key::build(scratch, source, scheme, host, path_and_query);
-    key::extend(scratch, &rule.key, request.headers);
+    key::extend(scratch, rule, request.headers);
     url_len
 }
 
@@ -632,6 +654,14 @@ impl Asked {
         })
     }
 
+    /// What is stored is not for this request: it goes to the origin, if that may be asked.
+    fn past(&self, why: Bypass) -> Lookup {
+        match self.control.only_if_cached {
+            true => Lookup::Unsatisfiable,
+            false => Lookup::Bypass(why),
+        }
+    }
+
     /// Whether the request may be one user's, so that it is answered only with what is for all.
     /// Cookies do not make it so: of an answer that does not vary by them, the origin says that they do
     /// not matter.
@@ -670,8 +700,14 @@ impl Asked {
         !self.control.demands() && !is_fresh && entry.may_serve_while_revalidating(self.now, grace)
     }
 
-    fn hit(&self, entry: Arc<Entry>, method: &Method, headers: &HeaderMap) -> Hit {
+    /// Parts are stored as they were sent.
+    fn hit_part(&self, entry: &Arc<Entry>, request: &Request<'_>) -> Hit {
+        let entry = Arc::clone(entry);
+        self.hit(entry, Form::AsSent, request.method, request.headers)
+    }
+
+    fn hit(&self, entry: Arc<Entry>, form: Form, method: &Method, headers: &HeaderMap) -> Hit {
         let conditions = (self.is_conditional || self.is_ranged).then_some(headers);
-        Hit::new(entry, method, conditions)
+        Hit::new(entry, form, method, conditions)
     }
 }

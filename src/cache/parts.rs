@@ -23,16 +23,16 @@ use crate::range::{ContentRange, OF_THE_CONTENT, Piece, Pieces, Span, content_ra
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
-use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head, Hit, HitBody, Way};
 use super::flight::Boarded;
+use super::form::Form;
 use super::freshness::{Personal, Storable, Times, date_of, judge};
 use super::kept::Kept;
 use super::key::Key;
 use super::permit::Flying;
 use super::portion::{Parts, Portion, Strong};
 use super::purge::{Generation, Standing};
-use super::reader::Reader;
+use super::reader::{ReadError, Reader};
 use super::status::{Bypass, Forward, Refusal, Uncacheable};
 use super::store::Slot;
 use super::tags::Tags;
@@ -77,13 +77,14 @@ impl Cache {
             }
             let is_fresh = standing == Standing::Current && entry.is_fresh(asked.now);
             let does = asked.is_answered_by(&entry.age, is_fresh);
-            let portion = Portion::of(&entry.head, request.headers, Some(kept.complete));
+            let complete = Some(kept.complete);
+            let portion = Portion::of(&entry.head, Form::AsSent, request.headers, complete);
             let has_all = match &portion {
                 Portion::Held | Portion::Unsatisfiable { .. } => true,
                 Portion::Parts { spans, .. } => spans.iter().all(|s| kept.missing(*s).is_none()),
                 Portion::Whole => false,
             };
-            let hit = || asked.hit(Arc::clone(entry), request.method, request.headers);
+            let hit = || asked.hit_part(entry, request);
             if does && has_all {
                 return Lookup::Hit(hit().by(way(standing)));
             }
@@ -246,7 +247,12 @@ impl PartPermit {
         let may_be = entry.may_serve_on(failure, now, *asked, cache.grace(now))
             && entry.is_left(&cache.generations, url);
         may_be.then(|| {
-            let hit = Hit::new(Arc::clone(entry), &Method::GET, Some(&self.request));
+            let hit = Hit::new(
+                Arc::clone(entry),
+                Form::AsSent,
+                &Method::GET,
+                Some(&self.request),
+            );
             hit.by(Way::Fallback(status))
         })
     }
@@ -254,10 +260,6 @@ impl PartPermit {
     /// Makes the client's head into the one to send: it asks for what is missing, as long as the
     /// stored parts hold (RFC 9110 section 13.1.5).
     pub fn prepare(&self, headers: &mut HeaderMap) {
-        if self.rule.key.device {
-            let class = HeaderValue::from_static(device::class(&self.request));
-            headers.insert(X_DEVICE_CLASS, class);
-        }
         let (Some(gap), Some(known)) = (&self.gap, &self.known) else {
             return;
         };
@@ -287,7 +289,8 @@ impl PartPermit {
         status: StatusCode,
         headers: &mut HeaderMap,
     ) -> Result<Partial, NotKept> {
-        let range = ContentRange::of(headers).filter(|_| status == StatusCode::PARTIAL_CONTENT);
+        let range = ContentRange::of(headers)
+            .filter(|range| status == StatusCode::PARTIAL_CONTENT && is_as_long(headers, *range));
         let Some(range) = range else {
             let is_other =
                 |known: &Arc<Entry>| Strong::of(&known.head.headers) != Strong::of(headers);
@@ -347,8 +350,12 @@ impl PartPermit {
         let stored = Strong::of(&known.head.headers);
         match Strong::of(headers) {
             Some(validator) => stored == Some(validator),
-            // It was asked for on condition of a date, which such an answer need not repeat.
-            None => self.gap.is_some() && is_silent(headers) && stored.is_some(),
+            // It was asked for on condition of a date, which such an answer need not repeat; a tag it must
+            // (RFC 9110 section 15.3.7).
+            None => {
+                let by_date = matches!(stored, Some(Strong::Modified(_)));
+                self.gap.is_some() && is_silent(headers) && by_date
+            }
         }
     }
 
@@ -389,7 +396,7 @@ impl PartPermit {
         // As if it were a whole answer that broke off (RFC 9111 section 3.3).
         let judged = judge(StatusCode::OK, whole, &self.rule, self.personal, &times)?;
         let Storable { freshness, hidden } = judged;
-        let vary = Vary::of(whole, &self.request).map_err(|_any| Uncacheable::Vary)?;
+        let vary = Vary::of(whole, &self.request, false).map_err(|_any| Uncacheable::Vary)?;
         // To one who resumes, an answer need not say what it is of.
         let is_told = completes || (self.gap.is_none() && !self.request.contains_key(IF_RANGE));
         if Strong::of(whole).is_none() || !is_told {
@@ -400,13 +407,13 @@ impl PartPermit {
         }
         let url = self.key.get(..self.url_len).unwrap_or_default();
         let tags = Tags::of(whole, url, &cache.hasher).ok_or(Uncacheable::Tags)?;
-        let head_charge = Head::charge(whole);
+        let head_charge = Head::charge(whole, None);
         let own = vary.charge() + tags.charge() + Entry::OVERHEAD;
         let mut room = cache
             .reserve(head_charge + own)
             .ok_or(Uncacheable::Memory)?;
         let charge = room.split(head_charge);
-        let head = Head::copy(StatusCode::OK, whole, &hidden, wall, charge);
+        let head = Head::copy(StatusCode::OK, whole, &hidden, None, wall, charge);
         Ok(Entry {
             charge: head_charge + own,
             head,
@@ -486,6 +493,14 @@ fn whole(known: Option<&Entry>, headers: &HeaderMap) -> HeaderMap {
     whole
 }
 
+/// Whether an answer does not say that its content is longer or shorter than its part.
+fn is_as_long(headers: &HeaderMap, range: ContentRange) -> bool {
+    let said = headers.get(CONTENT_LENGTH).map(|said| said.to_str());
+    said.is_none_or(|said| {
+        said.ok().and_then(|said| said.parse().ok()) == Some(range.span.length())
+    })
+}
+
 fn is_silent(headers: &HeaderMap) -> bool {
     !headers.contains_key(ETAG) && !headers.contains_key(LAST_MODIFIED)
 }
@@ -521,20 +536,27 @@ pub struct PartFiller {
 
 impl PartFiller {
     /// Keeps a copy. With the last byte it is stored, before anyone can ask for it.
-    pub fn push(&mut self, chunk: &Bytes) {
+    ///
+    /// # Errors
+    /// When more comes than the part has.
+    pub fn push(&mut self, chunk: &Bytes) -> Result<(), ReadError> {
         let length = chunk.len() as u64;
-        if self.entry.is_none() || length == 0 {
-            return;
-        }
-        if length > self.left || !self.keep(chunk) {
+        let Some(left) = self.left.checked_sub(length) else {
             // What came before is still right.
             self.finish();
-            return;
-        }
-        self.left -= length;
-        if self.left == 0 {
+            return Err(ReadError);
+        };
+        self.left = left;
+        let is_kept = self.entry.is_none() || length == 0 || self.keep(chunk);
+        if !is_kept || left == 0 {
             self.finish();
         }
+        Ok(())
+    }
+
+    /// Whether all of the part has come.
+    pub fn is_whole(&self) -> bool {
+        self.left == 0
     }
 
     fn keep(&mut self, chunk: &Bytes) -> bool {

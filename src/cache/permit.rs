@@ -10,19 +10,20 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::header::{DATE, HeaderValue};
+use http::header::{ACCEPT_ENCODING, DATE, HeaderValue};
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::Instant;
 
-use crate::config::model::CacheRule;
+use crate::config::model::{CacheRule, Coding};
+use crate::encode::Maker;
 use crate::range;
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
-use super::device::{self, X_DEVICE_CLASS};
 use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
+use super::form::{Coded, is_settled};
 use super::freshness::{Storable, Times, date_of, judge};
 use super::purge::Generation;
 use super::reader::{Role, Waiter};
@@ -142,12 +143,11 @@ impl Permit {
     pub(super) const OVERHEAD: usize = 1024;
 
     /// Makes the client's head into the one to send: its own conditions and `Range` go, ours about
-    /// the stale answer come, if there is one.
+    /// the stale answer come, if there is one. On a route that compresses, all clients ask for one coding.
     pub fn prepare(&self, headers: &mut HeaderMap) {
         conditional::prepare(headers, heads(&self.candidates));
-        if self.rule.key.device {
-            let class = HeaderValue::from_static(device::class(&self.request));
-            headers.insert(X_DEVICE_CLASS, class);
+        if let Some(coding) = self.rule.coding {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding.token()));
         }
     }
 
@@ -203,10 +203,22 @@ impl Permit {
 
     /// The origin's answer has begun. `content_length` is the body's, when it is known.
     pub fn start(
+        self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        content_length: Option<u64>,
+    ) -> Started {
+        self.start_coded(status, headers, content_length, || None)
+    }
+
+    /// The same on a route that compresses. `code` is asked once the answer is known to be storable; what
+    /// is pushed then has to be in the coding that it names.
+    pub fn start_coded(
         mut self,
         status: StatusCode,
         headers: &HeaderMap,
         content_length: Option<u64>,
+        code: impl FnOnce() -> Option<Coding>,
     ) -> Started {
         if let Some(failure) = Failure::of(status) {
             self = match self.fall_back(failure, Some(status)) {
@@ -215,7 +227,7 @@ impl Permit {
             };
         }
         let times = self.times();
-        let plan = match self.plan(status, headers, content_length, &times) {
+        let plan = match self.plan(status, headers, content_length, &times, code) {
             Ok(plan) => plan,
             Err(reason) => {
                 let refusal = Refusal {
@@ -232,19 +244,20 @@ impl Permit {
             }
         };
         let slot = self.slot_reservation();
+        let length = content_length.filter(|_| !is_coded_here(plan.head.coded));
         self.flying.flight.enter(Phase::Arriving(Box::new(Arrival {
             head: Arc::clone(&plan.head),
             own: plan.own_fields.clone(),
             vary: plan.vary.clone(),
             tags: plan.tags.clone(),
             age: plan.age,
-            length: content_length,
+            length,
             body: Growing::default(),
         })));
         Started::Filling(Filler::new(
             self.flying,
             plan,
-            content_length,
+            length,
             slot,
             self.reservation,
         ))
@@ -259,26 +272,35 @@ impl Permit {
         };
         let times = self.times();
         let merged = conditional::merged(&stored.head.said(), headers);
+        let is_reusable = |entry: &Entry| match entry.age.is_reusable() {
+            true => Ok(()),
+            false => Err(Uncacheable::NotReusable),
+        };
         let (entry, shared) = match self.freshened(&stored, &merged, &times) {
-            Some((entry, Ok(()))) => {
+            (Some(entry), Ok(())) => {
                 let entry = Arc::new(entry);
                 let slot = self.slot_reservation();
                 let key = self.flying.flight.stored_key();
                 self.flying.cache.keep(&key, &entry, slot);
-                let shared = if entry.age.is_reusable() {
-                    Ok(())
-                } else {
-                    Err(Uncacheable::NotReusable)
-                };
+                let shared = is_reusable(&entry);
                 (entry, shared)
             }
-            // It was storable and is not any more.
-            Some((entry, Err(reason))) => {
-                let key = self.flying.flight.stored_key();
-                self.flying.cache.drop_stored(key.bytes, &stored.vary);
-                (Arc::new(entry), Err(reason))
+            (entry, Err(reason)) => {
+                // What one user is told says nothing of what others are. Otherwise it was storable and is
+                // not any more.
+                let is_of_a_user =
+                    matches!(reason, Uncacheable::Authorization | Uncacheable::Cookie);
+                if !is_of_a_user {
+                    let key = self.flying.flight.stored_key();
+                    self.flying.cache.drop_stored(key.bytes, &stored.vary);
+                }
+                (entry.map_or(stored, Arc::new), Err(reason))
             }
-            None => (stored, Err(Uncacheable::Memory)),
+            // It holds all the same, under the head that it has.
+            (None, Ok(())) => {
+                let shared = is_reusable(&stored);
+                (stored, shared)
+            }
         };
         self.flying.land(Phase::Ready {
             entry,
@@ -288,15 +310,15 @@ impl Permit {
         Revalidated::Confirmed
     }
 
-    /// The stored answer under its new head, or nothing when there is no room for one.
+    /// The stored answer under its new head, if there is room for one, and whether that may be stored.
     fn freshened(
         &self,
         stored: &Entry,
         merged: &HeaderMap,
         times: &Times,
-    ) -> Option<(Entry, Result<(), Uncacheable>)> {
+    ) -> (Option<Entry>, Result<(), Uncacheable>) {
         let status = stored.head.status;
-        let vary = Vary::of(merged, &self.request);
+        let vary = Vary::of(merged, &self.request, is_settled(&self.rule, merged));
         let judged = judge(status, merged, &self.rule, self.asked.personal, times)
             .and_then(|kept| vary.map(|v| (kept, v)).map_err(|_any| Uncacheable::Vary));
         let (kept, vary, shared) = match judged {
@@ -318,8 +340,8 @@ impl Permit {
             &Storable { freshness, hidden },
             under,
             times,
-        )?;
-        Some((entry, shared))
+        );
+        (entry, shared)
     }
 
     fn plan(
@@ -328,24 +350,30 @@ impl Permit {
         headers: &HeaderMap,
         content_length: Option<u64>,
         times: &Times,
+        code: impl FnOnce() -> Option<Coding>,
     ) -> Result<Plan, Uncacheable> {
         let cache = &self.flying.cache;
         let Storable { freshness, hidden } =
             judge(status, headers, &self.rule, self.asked.personal, times)?;
-        let vary = Vary::of(headers, &self.request).map_err(|_any| Uncacheable::Vary)?;
+        let vary = Vary::of(headers, &self.request, is_settled(&self.rule, headers));
+        let vary = vary.map_err(|_any| Uncacheable::Vary)?;
         if content_length.is_some_and(|length| length > cache.max_object) {
             return Err(Uncacheable::TooLarge);
         }
         let tags = self.tags(headers)?;
-        let body = usize::try_from(content_length.unwrap_or(0)).unwrap_or(usize::MAX);
+        let coded = Coded::of(&self.rule, headers, code());
+        // How long it will be compressed is not known.
+        let length = content_length.filter(|_| !is_coded_here(coded));
+        let body = usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX);
         let prepaid = body.saturating_add(if body > 0 { 4 * ALLOCATION_OVERHEAD } else { 0 });
-        let head_charge = Head::charge(headers);
+        let head_charge = Head::charge(headers, coded);
         let own = head_charge + vary.charge() + tags.charge() + Entry::OVERHEAD;
         let mut room = cache
             .reserve(prepaid.saturating_add(own))
             .ok_or(Uncacheable::Memory)?;
         let mut own = room.split(own);
-        let head = Head::copy(status, headers, &hidden, times.wall, own.split(head_charge));
+        let head_room = own.split(head_charge);
+        let head = Head::copy(status, headers, &hidden, coded, times.wall, head_room);
         let own_fields = of(headers, &hidden);
         let age = Ageing::new(times.received, freshness);
         Ok(Plan {
@@ -405,13 +433,18 @@ impl Cache {
             tags,
             generation,
         } = under;
-        let head_charge = Head::charge(merged);
+        let coded = stored.head.coded.map(|coded| coded.under(merged));
+        let head_charge = Head::charge(merged, coded);
         let mut room =
             self.reserve(head_charge + vary.charge() + tags.charge() + Entry::OVERHEAD)?;
         let charge = room.bytes() + stored.body.charge();
         let (status, head_room) = (stored.head.status, room.split(head_charge));
+        let mut head = Head::copy(status, merged, &kept.hidden, coded, times.wall, head_room);
+        if coded.is_some() {
+            head.set_length(stored.body.len());
+        }
         Some(Entry {
-            head: Head::copy(status, merged, &kept.hidden, times.wall, head_room),
+            head,
             body: stored.body.clone(),
             parts: None,
             age: Ageing::new(times.received, kept.freshness),
@@ -426,8 +459,13 @@ impl Cache {
     }
 }
 
+/// Whether a body was compressed on its way in.
+fn is_coded_here(coded: Option<Coded>) -> bool {
+    coded.is_some_and(|coded| coded.by == Maker::Headgate)
+}
+
 fn heads(entries: &[Arc<Entry>]) -> impl Iterator<Item = &HeaderMap> + Clone {
-    entries.iter().map(|entry| &entry.head.headers)
+    entries.iter().map(|entry| entry.head.validators())
 }
 
 /// The fields of an answer that are for its leader alone.

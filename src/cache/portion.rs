@@ -16,6 +16,7 @@ use http::{HeaderValue, StatusCode};
 use crate::range::{self, Piece, Pieces, Spans, Wanted};
 
 use super::entry::{Entry, Head, HitBody};
+use super::form::Form;
 use super::freshness::date_of;
 use super::reader::ReadError;
 use super::status::Verdict;
@@ -39,12 +40,13 @@ pub(super) enum Portion {
 
 impl Portion {
     /// What a request with these fields is given of an answer of `complete` bytes. Where that is not
-    /// known, ranges do not count: no `Content-Range` could be told ahead of them.
-    pub(super) fn of(head: &Head, request: &HeaderMap, complete: Option<u64>) -> Self {
+    /// known, ranges do not count: no `Content-Range` could be told ahead of them. Nor of what is
+    /// decompressed, since they are of the stored bytes.
+    pub(super) fn of(head: &Head, form: Form, request: &HeaderMap, complete: Option<u64>) -> Self {
         if head.is_held_by(request) {
             return Self::Held;
         }
-        let Some(complete) = complete else {
+        let Some(complete) = complete.filter(|_| !matches!(form, Form::Plain(_))) else {
             return Self::Whole;
         };
         let counts = head.status == StatusCode::OK
@@ -56,6 +58,8 @@ impl Portion {
         match range::wanted(request, complete) {
             Wanted::Whole => Self::Whole,
             Wanted::Unsatisfiable => Self::Unsatisfiable { complete },
+            // Some clients would decompress what stands between the parts, too.
+            Wanted::Parts(spans) if form == Form::Coded && spans.len() > 1 => Self::Whole,
             Wanted::Parts(spans) => Self::Parts {
                 spans,
                 complete,

@@ -4,8 +4,8 @@
 //! the entry that it makes carries that number, and every look-up compares it with the last purge of the
 //! entry's URL, its tags and its prefixes. So a write bumps before its answer's head is released, and an
 //! older fetch can still finish but is never served to a later request; what only the answer tells (its
-//! tags) counts from the same moment. 65,536 slots each are shared by all URLs and all tags: two in one
-//! slot cost a needless miss, never a wrong answer.
+//! tags) counts from the same moment. Which URLs were purged is in `written`; 65,536 slots are shared by all tags:
+//! two in one slot cost a needless miss, never a wrong answer.
 //! Invariant: no purge walks what is stored, and a look-up locks nothing unless a prefix was purged since.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::time::Instant;
+
+use super::written::Written;
 
 const SLOTS: usize = 1 << 16;
 /// More purged prefixes than this at a time would make look-ups slow.
@@ -27,7 +29,7 @@ pub(super) struct Generations {
     /// Of any purge.
     last: AtomicU64,
     all: Mark,
-    urls: Box<[Mark]>,
+    urls: Written,
     tags: Box<[Mark]>,
     prefix: Mark,
     prefixes: RwLock<Vec<Prefix>>,
@@ -70,11 +72,11 @@ pub enum Strength {
     Soft,
 }
 
-/// The moment at which something was asked for, and its URL's slot.
+/// The moment at which something was asked for, and its URL's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Generation {
     born: u64,
-    slot: u16,
+    url: u64,
 }
 
 /// What purges have left of something stored.
@@ -122,12 +124,11 @@ impl Generations {
 
     /// Nothing that is known was purged since the purge of this number.
     pub(super) fn after(last: u64) -> Self {
-        let marks = || (0..SLOTS).map(|_| Mark::default()).collect();
         Self {
             last: AtomicU64::new(last),
             all: Mark::default(),
-            urls: marks(),
-            tags: marks(),
+            urls: Written::new(),
+            tags: (0..SLOTS).map(|_| Mark::default()).collect(),
             prefix: Mark::default(),
             prefixes: RwLock::default(),
         }
@@ -137,16 +138,13 @@ impl Generations {
     pub(super) fn capture(&self, hash: u64) -> Generation {
         Generation {
             born: self.last.load(Ordering::Acquire),
-            slot: slot_of(hash),
+            url: hash,
         }
     }
 
     /// The moment before the purge after `born`, for the URL whose key has this hash.
     pub(super) fn at(born: u64, hash: u64) -> Generation {
-        Generation {
-            born,
-            slot: slot_of(hash),
-        }
+        Generation { born, url: hash }
     }
 
     /// The number of the last purge.
@@ -159,14 +157,11 @@ impl Generations {
         if self.last.load(Ordering::Acquire) == then.born {
             return Standing::Current;
         }
-        let of = |marks: &[Mark], slot: u16| {
-            marks
-                .get(usize::from(slot))
-                .map_or(Standing::Current, |mark| mark.since(then.born))
-        };
-        let mut standing = self.all.since(then.born).max(of(&self.urls, then.slot));
+        let urls = self.urls.since(then.born, then.url);
+        let mut standing = self.all.since(then.born).max(urls);
         for tag in tags {
-            standing = standing.max(of(&self.tags, slot_of(*tag)));
+            let mark = self.tags.get(usize::from(slot_of(*tag)));
+            standing = standing.max(mark.map_or(Standing::Current, |mark| mark.since(then.born)));
         }
         if standing < Standing::Gone && self.prefix.since(then.born) > Standing::Current {
             standing = standing.max(self.by_prefix(then, url));
@@ -188,7 +183,9 @@ impl Generations {
 
     /// Purges the URL whose key has this hash; the purge's number.
     pub(super) fn purge_url(&self, hash: u64, strength: Strength) -> u64 {
-        self.purge(self.urls.get(usize::from(slot_of(hash))), strength)
+        let number = self.next();
+        self.urls.note(hash, number, strength);
+        number
     }
 
     /// Purges what has the tag of this hash; the purge's number.

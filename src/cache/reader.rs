@@ -20,6 +20,7 @@ use crate::range::Pieces;
 use super::Cache;
 use super::entry::{Ageing, Entry, HitBody};
 use super::flight::{Arrival, Came, Ended, Phase, Ticket};
+use super::form::{Decoding, Form};
 use super::portion::{self, Parts, Portion, cut};
 use super::purge::{Generation, Standing};
 use super::status::{Forward, Refusal, Uncacheable, Verdict};
@@ -75,8 +76,20 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its fields; `X-Request-Id` is empty, for the caller to overwrite.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Its body, as it is stored.
     pub body: Reader,
+    /// In which form the client gets it.
+    pub form: Form,
+}
+
+impl Answer {
+    /// What has to be done to the body, if anything.
+    pub fn decoding(&self) -> Option<Decoding> {
+        match self.form {
+            Form::Plain(decoding) if !self.body.is_end_stream() => Some(decoding),
+            Form::AsSent | Form::Coded | Form::Plain(_) => None,
+        }
+    }
 }
 
 /// The fetch broke off in the middle of the body.
@@ -111,7 +124,7 @@ impl Waiter {
             Ok(()) if self.role.is_personal && !age.is_for_all() => Uncacheable::Authorization,
             Ok(()) => return None,
         };
-        Some(Outcome::Released(Refusal {
+        Some(self.released(Refusal {
             reason,
             forward: self.forward,
         }))
@@ -173,13 +186,18 @@ impl Waiter {
             Err(Unfit::LookAgain) => return Outcome::Varies,
             Err(Unfit::Failed) => return Outcome::Failed,
         };
-        let portion = Portion::of(&entry.head, &self.request, Some(entry.body.len()));
+        let Some(form) = entry.head.form(&self.request) else {
+            return self.refused_form();
+        };
+        let head = entry.head.in_form(form);
+        let portion = Portion::of(&entry.head, form, &self.request, Some(entry.body.len()));
         let age = self.age(&entry.age, verdict, now);
-        let (status, headers, pieces) = portion.head(&entry.head, age, verdict);
+        let (status, headers, pieces) = portion.head(&head, age, verdict);
         Outcome::Shared(Answer {
             status,
             headers,
             body: entry.portion(pieces).into(),
+            form,
         })
     }
 
@@ -205,9 +223,13 @@ impl Waiter {
             true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
             true => Verdict::Stored(self.forward),
         };
-        let portion = Portion::of(&arrival.head, &self.request, arrival.length).in_order();
+        let Some(form) = arrival.head.form(&self.request) else {
+            return Seen::Other(self.refused_form());
+        };
+        let head = arrival.head.in_form(form);
+        let portion = Portion::of(&arrival.head, form, &self.request, arrival.length).in_order();
         let age = self.age(&arrival.age, verdict, now);
-        let (status, mut headers, pieces) = portion.head(&arrival.head, age, verdict);
+        let (status, mut headers, pieces) = portion.head(&head, age, verdict);
         if leads && status != StatusCode::NOT_MODIFIED {
             for (name, value) in &arrival.own {
                 headers.append(name.clone(), value.clone());
@@ -218,7 +240,16 @@ impl Waiter {
             headers,
             length: arrival.length,
             pieces,
+            form,
         }
+    }
+
+    /// The stored bytes are not for this client, and may not be made into others.
+    fn refused_form(&self) -> Outcome {
+        Outcome::Released(Refusal {
+            reason: Uncacheable::NoTransform,
+            forward: self.forward,
+        })
     }
 
     /// How a stored answer came about for this request, if it may have it.
@@ -282,6 +313,7 @@ enum Seen {
         headers: HeaderMap,
         length: Option<u64>,
         pieces: Option<Pieces>,
+        form: Form,
     },
     Other(Outcome),
 }
@@ -304,6 +336,7 @@ impl Future for Waiter {
                 headers,
                 length,
                 pieces,
+                form,
             }) => {
                 let body = match pieces {
                     None => Reader {
@@ -320,6 +353,7 @@ impl Future for Waiter {
                     status,
                     headers,
                     body,
+                    form,
                 }))
             }
         }

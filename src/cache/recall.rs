@@ -19,7 +19,7 @@ use super::flight::{Boarded, Came, Phase};
 use super::key::Key;
 use super::permit::{Flying, Permit};
 use super::purge::Standing;
-use super::status::Forward;
+use super::status::{Bypass, Forward};
 use super::store::Slot;
 use super::vary::Vary;
 use super::{Asked, Cache, Found, Lookup, Request};
@@ -176,8 +176,11 @@ impl Recall {
         if !answers && !asked.takes_stale(&entry, is_fresh, cache.grace(asked.now)) {
             return otherwise;
         }
+        let Some(form) = entry.head.form(&request) else {
+            return asked.past(Bypass::NoTransform);
+        };
         disk.answered();
-        let hit = asked.hit(entry, &method, &request).by(Way::Disk);
+        let hit = asked.hit(entry, form, &method, &request).by(Way::Disk);
         if answers {
             Lookup::Hit(hit)
         } else {

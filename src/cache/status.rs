@@ -20,6 +20,7 @@ impl Bypass {
             | Self::Precondition
             | Self::Authorization
             | Self::Upgrade
+            | Self::NoTransform
             | Self::RequestBody
             | Self::Memory => "bypass",
         };

@@ -47,6 +47,7 @@ const MARKED_FOR: Duration = Duration::from_secs(10);
 /// How long it is known that an answer was too large, to requests for a part: to find out again costs the
 /// beginning of the whole and a connection. A request for the whole costs no more than its answer.
 const LARGE_FOR: Duration = Duration::from_secs(10 * 60);
+
 /// moka weighs in units of so many bytes that its capacity is below this, so that `Store::size_sketch`
 /// needs a filler or four.
 const MAX_UNITS: usize = 1 << 27;
@@ -57,14 +58,12 @@ impl Store {
         let counter = Arc::clone(&evictions);
         let unit = u32::try_from(limit / MAX_UNITS + 1).unwrap_or(u32::MAX);
         let capacity = (limit - limit / 8) as u64 / u64::from(unit);
-        let slots = moka::sync::Cache::builder()
+        let slots = moka::sync::Cache::<Box<[u8]>, Arc<Slot>>::builder()
             .max_capacity(capacity)
-            .weigher(
-                move |key: &Box<[u8]>, slot: &Arc<Slot>| match is_filler(key) {
-                    true => slot.charge,
-                    false => slot.charge.div_ceil(unit),
-                },
-            )
+            .weigher(move |key, slot| match is_filler(key) {
+                true => slot.charge,
+                false => slot.charge.div_ceil(unit),
+            })
             .eviction_listener(move |_key, _slot, cause| {
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +133,12 @@ impl Store {
         let old = self.find_again(key.bytes);
         let stored = old.iter().flat_map(|slot| slot.variants.iter());
         let left = stored.filter(|other| other.is_left(generations, url));
-        if !replaces && left.clone().any(|other| other.vary == entry.vary) {
+        // After a soft purge what was fetched before it is left, and must not replace what came since.
+        let stands = |other: &&Arc<Entry>| {
+            let since = entry.generation.is_before(other.generation.born());
+            other.vary == entry.vary && (since || !replaces)
+        };
+        if left.clone().any(|other| stands(&other)) {
             return false;
         }
         let kept = left.filter(|other| other.vary != entry.vary);

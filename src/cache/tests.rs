@@ -1216,10 +1216,13 @@ fn what_is_asked_for_often_stays_as_well_as_in_a_cache_that_counts_answers() {
         match get(&cache, &format!("/{key:05}")) {
             Lookup::Hit(_) => hits += 1,
             Lookup::Fill(permit) => {
-                let mut filler = filling(start(permit, FRESH, Some(64)));
-                push(&mut filler, &[b'x'; 64]);
-                filler.finish();
+                // Other tests' threads may keep what was evicted from being freed, and then there is no room.
+                if let Started::Filling(mut filler) = start(permit, FRESH, Some(64)) {
+                    push(&mut filler, &[b'x'; 64]);
+                    filler.finish();
+                }
             }
+            Lookup::Bypass(Bypass::Memory) => {}
             other => panic!("seed {seed:#x}: {other:?}"),
         }
         match counting.get(&key) {

@@ -51,8 +51,13 @@ impl Nominated {
 pub(super) struct Unselectable;
 
 impl Vary {
-    /// What an answer nominates, filled with the values of the request that it answers.
-    pub(super) fn of(answer: &HeaderMap, request: &HeaderMap) -> Result<Self, Unselectable> {
+    /// What an answer nominates, filled with the values of the request that it answers. Where a route
+    /// asks for one coding whatever clients take (`is_settled`), that field says nothing.
+    pub(super) fn of(
+        answer: &HeaderMap,
+        request: &HeaderMap,
+        is_settled: bool,
+    ) -> Result<Self, Unselectable> {
         let mut names = Vec::new();
         for line in answer.get_all(VARY) {
             for member in line.as_bytes().split(|byte| *byte == b',') {
@@ -68,6 +73,7 @@ impl Vary {
         }
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
+        names.retain(|name| !is_settled || *name != ACCEPT_ENCODING);
         let nominated = names.into_iter().map(|name| {
             let mut lines = request.get_all(&name).iter();
             let sent = lines.next().filter(|_| lines.next().is_none());
@@ -269,12 +275,12 @@ mod tests {
     }
 
     fn vary(nominated: &'static str, request: &[(&'static str, &'static str)]) -> Vary {
-        Vary::of(&map(&[("vary", nominated)]), &map(request)).unwrap()
+        Vary::of(&map(&[("vary", nominated)]), &map(request), false).unwrap()
     }
 
     #[test]
     fn an_answer_without_vary_matches_every_request() {
-        let vary = Vary::of(&HeaderMap::new(), &map(&[("accept", "x")])).unwrap();
+        let vary = Vary::of(&HeaderMap::new(), &map(&[("accept", "x")]), false).unwrap();
         assert!(vary == Vary::default() && vary.matches(&HeaderMap::new()));
     }
 
@@ -346,14 +352,17 @@ mod tests {
             "X-Forwarded-For",
         ] {
             assert_eq!(
-                Vary::of(&map(&[("vary", line)]), &HeaderMap::new()),
+                Vary::of(&map(&[("vary", line)]), &HeaderMap::new(), false),
                 Err(Unselectable)
             );
         }
         let many: String = (0..40).map(|n| format!("x-{n},")).collect();
         let mut answer = HeaderMap::new();
         answer.insert(VARY, many.parse().unwrap());
-        assert_eq!(Vary::of(&answer, &HeaderMap::new()), Err(Unselectable));
+        assert_eq!(
+            Vary::of(&answer, &HeaderMap::new(), false),
+            Err(Unselectable)
+        );
     }
 
     #[test]

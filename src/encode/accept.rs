@@ -73,7 +73,14 @@ pub fn accepted(request: &HeaderMap, offered: &[Coding]) -> Accepted {
     }
 }
 
-fn is(coding: Coding, name: &[u8]) -> bool {
+/// Whether a client takes a coding, and likes it no less than plain bytes.
+#[must_use]
+pub fn takes(request: &HeaderMap, coding: Coding) -> bool {
+    !accepted(request, &[coding]).codings.is_empty()
+}
+
+/// Whether `name` is a name of a coding.
+pub(super) fn is(coding: Coding, name: &[u8]) -> bool {
     // A recipient treats `x-gzip` as `gzip` (RFC 9110 section 8.4.1.3).
     let name = match name.split_at_checked(2) {
         Some((head, rest)) if coding == Coding::Gzip && head.eq_ignore_ascii_case(b"x-") => rest,

@@ -1,9 +1,9 @@
-//! What a worker's compressors may hold, all together.
+//! What a worker's compressors and decompressors may hold, all together.
 //!
 //! A compressor's memory lives as long as its client takes to read the answer, so that many slow
 //! readers could hold a machine's. Each `Stream` reserves what it may come to need, by the figures of
 //! `codec`, and gives it back when it has finished or drops. Invariant: the reservations of a worker
-//! never exceed `LIMIT`; an answer that finds no room goes out plain.
+//! never exceed `LIMIT`; an answer that finds no room goes out as it is.
 
 use std::cell::Cell;
 use std::rc::Rc;

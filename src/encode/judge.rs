@@ -13,20 +13,33 @@
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VARY,
 };
 use http::{HeaderMap, StatusCode};
 
 use crate::config::model::{Coding, Compress};
-use crate::wire::fields::{opaque, vary};
+use crate::wire::fields::{members, opaque, vary};
 
-use super::accept::accepted;
+use super::accept::{accepted, is};
 
 /// What the types of gRPC and gRPC-Web begin with.
 const GRPC: &[u8] = b"application/grpc";
 
 /// Say what the bytes of the body are, and do not hold for others: RFC 9530, and its forerunners.
 pub(super) const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+/// What `mark` changes in a head for an answer that is compressed, or decompressed.
+pub const MARKED: [HeaderName; 9] = [
+    ACCEPT_RANGES,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    ETAG,
+    VARY,
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),
@@ -57,6 +70,8 @@ pub enum Verdict {
     Confirmed,
     /// It is compressed.
     Coded(Coding),
+    /// It came compressed, and goes out decompressed.
+    Decoded,
 }
 
 /// Makes the head of an answer say what became of it.
@@ -69,17 +84,35 @@ pub fn mark(verdict: Verdict, answer: &mut HeaderMap) {
             weaken(answer);
         }
         Verdict::Coded(coding) => {
-            vary(answer, &ACCEPT_ENCODING);
-            weaken(answer);
+            changed(answer);
             answer.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
-            answer.remove(CONTENT_LENGTH);
-            // Ranges are counted in the bytes before compression, which this client does not see.
-            answer.remove(ACCEPT_RANGES);
-            for digest in &DIGESTS {
-                answer.remove(digest);
-            }
+        }
+        Verdict::Decoded => {
+            changed(answer);
+            answer.remove(CONTENT_ENCODING);
         }
     }
+}
+
+/// What describes the bytes that came does not hold for those that go out.
+fn changed(answer: &mut HeaderMap) {
+    vary(answer, &ACCEPT_ENCODING);
+    weaken(answer);
+    answer.remove(CONTENT_LENGTH);
+    // Ranges are counted in the bytes that came, which this client does not see.
+    answer.remove(ACCEPT_RANGES);
+    for digest in &DIGESTS {
+        answer.remove(digest);
+    }
+}
+
+/// The coding of an answer, if it has one and that is known.
+#[must_use]
+pub fn coding_of(answer: &HeaderMap) -> Option<Coding> {
+    let mut names = answer.get_all(CONTENT_ENCODING).iter().flat_map(members);
+    let name = names.next()?;
+    let known = Coding::ALL.into_iter().find(|coding| is(*coding, name));
+    known.filter(|_| names.next().is_none())
 }
 
 /// Judges an answer by the fields of its head.
@@ -147,7 +180,8 @@ fn part(rule: &Compress, answer: &HeaderMap) -> Verdict {
 }
 
 /// `Cache-Control: no-transform`, in an answer or a request (RFC 9111 sections 5.2.1.6 and 5.2.2.6).
-fn forbids(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn forbids(headers: &HeaderMap) -> bool {
     headers
         .get_all(CACHE_CONTROL)
         .iter()

@@ -23,14 +23,14 @@ const SLICE: usize = 16 << 10;
 /// Once so much has come out, it goes out.
 const ENOUGH: usize = 16 << 10;
 
-/// Why a body could not be compressed to its end.
+/// Why a body could not be compressed, or decompressed, to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum EncodeError<E> {
+pub enum CodingError<E> {
     /// Its source broke off.
     #[error("the source broke off")]
     Source(E),
-    /// The compressor failed.
-    #[error("the compressor failed: {0}")]
+    /// The compressor failed, or the body is not what its coding says.
+    #[error("the codec failed: {0}")]
     Codec(#[source] io::Error),
 }
 
@@ -42,6 +42,8 @@ pub struct Stream {
     input: Bytes,
     /// Compressed, and perhaps still within the codec.
     unflushed: bool,
+    /// Bytes that it was given so far.
+    taken: u64,
     stage: Stage,
     /// The memory of the codec; given back with it.
     room: Option<Room>,
@@ -56,7 +58,7 @@ enum Stage {
 }
 
 /// What a poll gives.
-pub type Polled<E> = Poll<Option<Result<Frame<Bytes>, EncodeError<E>>>>;
+pub type Polled<E> = Poll<Option<Result<Frame<Bytes>, CodingError<E>>>>;
 
 impl Stream {
     /// Compresses into `coding`. `length` is that of the source, where it is known.
@@ -76,8 +78,15 @@ impl Stream {
             codec: Codec::new(coding, level, length)?,
             input: Bytes::new(),
             unflushed: false,
+            taken: 0,
             stage: Stage::Reading,
         })
+    }
+
+    /// Bytes of the source that it has read so far.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether nothing more comes.
@@ -105,9 +114,10 @@ impl Stream {
                 }
                 let piece = self.input.split_to(self.input.len().min(slice));
                 slice = slice.saturating_sub(piece.len());
+                self.taken += piece.len() as u64;
                 self.unflushed = true;
                 if let Err(error) = self.codec.push(&piece) {
-                    return self.fail(EncodeError::Codec(error));
+                    return self.fail(CodingError::Codec(error));
                 }
                 if self.codec.ready() >= ENOUGH {
                     return self.data();
@@ -118,7 +128,7 @@ impl Stream {
                 Stage::Reading => match source(task) {
                     Poll::Pending => return self.pause(),
                     Poll::Ready(None) => self.stage = Stage::Ending(None),
-                    Poll::Ready(Some(Err(error))) => return self.fail(EncodeError::Source(error)),
+                    Poll::Ready(Some(Err(error))) => return self.fail(CodingError::Source(error)),
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                         Ok(data) => self.input = data,
                         Err(frame) => {
@@ -132,7 +142,7 @@ impl Stream {
                 },
                 Stage::Ending(trailers) => {
                     if let Err(error) = self.codec.finish() {
-                        return self.fail(EncodeError::Codec(error));
+                        return self.fail(CodingError::Codec(error));
                     }
                     self.room = None;
                     self.stage = trailers.map_or(Stage::Over, Stage::Trailers);
@@ -157,7 +167,7 @@ impl Stream {
         if self.unflushed {
             self.unflushed = false;
             if let Err(error) = self.codec.flush() {
-                return self.fail(EncodeError::Codec(error));
+                return self.fail(CodingError::Codec(error));
             }
         }
         if self.codec.ready() > 0 {
@@ -171,7 +181,7 @@ impl Stream {
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(self.codec.take())))))
     }
 
-    fn fail<E>(&mut self, error: EncodeError<E>) -> Polled<E> {
+    fn fail<E>(&mut self, error: CodingError<E>) -> Polled<E> {
         self.stage = Stage::Over;
         self.input = Bytes::new();
         Poll::Ready(Some(Err(error)))
@@ -279,7 +289,7 @@ mod tests {
             let mut run = Run::new(coding, [data("half"), Poll::Ready(Some(Err("broken")))]);
             assert!(matches!(
                 run.poll(),
-                Poll::Ready(Some(Err(EncodeError::Source("broken"))))
+                Poll::Ready(Some(Err(CodingError::Source("broken"))))
             ));
         }
     }

@@ -77,6 +77,8 @@ labels! {
         HttpResponseBodySize "http_response_body_size"
         /// The answer's transfer coding is not understood.
         HttpResponseTransferCoding "http_response_transfer_coding"
+        /// The answer's body is not what its content coding says.
+        HttpResponseContentCoding "http_response_content_coding"
         /// The answer's head took too long.
         HttpResponseTimeout "http_response_timeout"
         /// The endpoint and the client did not agree on an upgrade.
@@ -109,8 +111,11 @@ labels! {
         RequestBody "request-body"
         /// `Cache-Control: no-store` of the request.
         RequestNoStore "request-no-store"
-        /// No room within `cache.memory`.
+        /// No room within `cache.memory`, or to decompress what is stored.
         Memory "memory"
+        /// What is stored is in a coding that the client does not take, and `no-transform` forbids to
+        /// decompress it.
+        NoTransform "no-transform"
         /// An answer for this URL was found uncacheable a moment ago.
         Uncacheable "uncacheable"
         /// The stored answer may never be reused unasked, and another request is asking already.
@@ -147,6 +152,9 @@ labels! {
         TooLarge "too-large"
         /// No room within `cache.memory`.
         Memory "memory"
+        /// It is stored in a coding that this client does not take, and `no-transform` forbids to decompress
+        /// it.
+        NoTransform "no-transform"
     }
 }
 

@@ -175,6 +175,10 @@ mod tests {
         assert!(exactly(old).is_ok());
         let pair = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
         assert!(!is_version_one(pair.cert.der()));
+        // What is shown to clients needs names, and is told so before its key is looked at.
+        let key = pair.signing_key.serialize_pem();
+        let error = crate::net::tls::Pair::from_pem("old", OLD, key.as_bytes()).unwrap_err();
+        assert!(error.to_string().ends_with(VERSION_ONE), "{error}");
         for cut in 0..pair.cert.der().len().min(40) {
             assert!(!is_version_one(&pair.cert.der()[..cut]), "{cut}");
         }

@@ -27,10 +27,11 @@ use crate::upstream::RequestBody;
 use crate::wire;
 
 use super::claims::{self, Beyond};
-use super::context::{Context, Exchange};
+use super::context::{Codings, Context, Exchange};
 use super::debug;
+use super::forms;
 use super::forward::{self, Order, Sent};
-use super::outbound::Stream;
+use super::outbound::{Encoded, Stream};
 use super::partial;
 use super::reject::Reject;
 
@@ -76,13 +77,15 @@ pub(super) fn at_once(
         cache.look_up(rule, request, now, scratch)
     });
     match found {
-        Lookup::Hit(hit) => {
-            let mut answer = hit_answer(context, hit, CacheResult::Hit, now);
-            if context.asks_key {
-                debug::tell_key(context, rule, host, upstream, (&beyond, &mut answer));
+        Lookup::Hit(hit) => match hit_answer(context, hit, CacheResult::Hit, now) {
+            Ok(mut answer) => {
+                if context.asks_key {
+                    debug::tell_key(context, rule, host, upstream, (&beyond, &mut answer));
+                }
+                AtOnce::Hit(answer)
             }
-            AtOnce::Hit(answer)
-        }
+            Err(NoRoom) => AtOnce::Not(None),
+        },
         other => AtOnce::Not(Some(other)),
     }
 }
@@ -147,19 +150,15 @@ async fn answer(
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
-    first: Option<Lookup>,
+    mut first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
     let beyond = match passes_by(context, rule, &body) {
         Ok(beyond) => beyond,
         Err(_) if is_only_if_cached(context, rule) => return Err(Reject::NotCached),
         Err(why) => return pass_by(context, upstream, body, why).await,
     };
-    let mut first = first;
     let mut failures = 0;
-    let mut alone = Refusal {
-        reason: Uncacheable::Vary,
-        forward: Forward::VaryMiss,
-    };
+    let mut alone = FOR_OTHERS;
     for round in 0..ROUNDS {
         let clock = context.worker.cache.clock();
         let now = match round {
@@ -177,20 +176,25 @@ async fn answer(
             now = context.worker.cache.clock().now();
         }
         let (waiter, lead) = match found {
-            Lookup::Hit(hit) => return Ok(hit_answer(context, hit, CacheResult::Hit, now)),
+            Lookup::Hit(hit) => {
+                let found = hit_answer(context, hit, CacheResult::Hit, now);
+                return or_past(context, rule, found, upstream, body).await;
+            }
             Lookup::Stale(hit, refresh) => {
                 if let Some(permit) = refresh {
                     let order = Order::new(context, upstream);
                     tokio::task::spawn_local(fetch(order, permit, Rc::default()));
                 }
-                return Ok(hit_answer(context, hit, CacheResult::Stale, now));
+                let found = hit_answer(context, hit, CacheResult::Stale, now);
+                return or_past(context, rule, found, upstream, body).await;
             }
             Lookup::StalePart(hit, refresh) => {
                 if let Some(permit) = refresh {
                     let order = Order::new(context, upstream);
                     tokio::task::spawn_local(partial::refresh(order, permit));
                 }
-                return Ok(hit_answer(context, hit, CacheResult::Stale, now));
+                let found = hit_answer(context, hit, CacheResult::Stale, now);
+                return or_past(context, rule, found, upstream, body).await;
             }
             // What is found on disk is never to be looked for again.
             Lookup::Unsatisfiable | Lookup::Recall(_) => return Err(Reject::NotCached),
@@ -207,7 +211,7 @@ async fn answer(
                 (waiter, Some(own))
             }
         };
-        match wait(context, waiter, lead).await? {
+        match wait(context, rule, waiter, lead).await? {
             Waited::Answer(answer) => return Ok(answer),
             Waited::Alone(refusal) => {
                 alone = refusal;
@@ -292,6 +296,23 @@ async fn pass_by(
     Ok(answer)
 }
 
+/// What is stored, or, without room to decompress it, what the endpoint says, if it may be asked.
+async fn or_past(
+    context: &mut Context,
+    rule: &CacheRule,
+    found: Result<Response<Stream>, NoRoom>,
+    upstream: UpstreamId,
+    body: Inbound,
+) -> Result<Response<Stream>, Reject> {
+    if let Ok(answer) = found {
+        return Ok(answer);
+    }
+    if is_only_if_cached(context, rule) {
+        return Err(Reject::NotCached);
+    }
+    pass_by(context, upstream, body, Bypass::Memory).await
+}
+
 /// Sends a request past the cache. The answer is what the endpoint has said.
 async fn go_past(
     context: &mut Context,
@@ -354,19 +375,27 @@ fn source<'a>(context: &'a Context, upstream: UpstreamId, beyond: &str) -> Cow<'
     }
 }
 
+/// What is stored cannot be decompressed now.
+pub(super) struct NoRoom;
+
 pub(super) fn hit_answer(
     context: &mut Context,
     hit: cache::Hit,
     result: CacheResult,
     now: Instant,
-) -> Response<Stream> {
+) -> Result<Response<Stream>, NoRoom> {
+    let decoder = match hit.decoding() {
+        Some(decoding) => Some(forms::decoder(context, decoding).ok_or(NoRoom)?),
+        None => None,
+    };
     context.cache = Some(result);
+    context.codings = forms::codings(context, hit.form());
     let hit = if may_stay_lines(context) {
         match hit.into_lines(now) {
             Ok((status, lines, content)) => {
                 // Room for the request id.
                 let headers = HeaderMap::with_capacity(1);
-                return response(status, headers, Stream::Hit { lines, content });
+                return Ok(response(status, headers, Stream::Hit { lines, content }));
             }
             Err(hit) => hit,
         }
@@ -379,7 +408,7 @@ pub(super) fn hit_answer(
         HitBody::One(bytes) => Stream::Whole(bytes),
         body @ (HitBody::Segments(_) | HitBody::Parts(_)) => Stream::Shared(body.into()),
     };
-    response(status, headers, stream)
+    Ok(response(status, headers, forms::through(decoder, stream)))
 }
 
 /// Whether nobody on the way to the client looks at the fields of an answer.
@@ -387,7 +416,9 @@ fn may_stay_lines(context: &Context) -> bool {
     let route = context
         .route
         .map(|route| &context.view.snapshot.routes[route.0]);
-    let has_edge = |route: &Route| route.edge.is_some() || route.compress.is_some();
+    let has_edge = |route: &Route| {
+        route.edge.is_some() || (route.compress.is_some() && context.codings == Codings::Open)
+    };
     !context.asks_key && route.is_some_and(|route| !has_edge(route))
 }
 
@@ -430,6 +461,7 @@ enum Waited {
 /// When one's own has failed.
 async fn wait(
     context: &mut Context,
+    rule: &CacheRule,
     waiter: Waiter,
     lead: Option<Rc<RefCell<Own>>>,
 ) -> Result<Waited, Reject> {
@@ -454,12 +486,18 @@ async fn wait(
         context.cache = Some(CacheResult::Stale);
     }
     Ok(match (outcome, own.result) {
-        (Outcome::Shared(answer), _) => {
-            let stream = Stream::Shared(answer.body);
-            Waited::Answer(response(answer.status, answer.headers, stream))
-        }
+        (Outcome::Shared(answer), _) => match shared(context, answer) {
+            Some(answer) => Waited::Answer(answer),
+            None => Waited::Alone(NO_ROOM),
+        },
         (Outcome::Released(refusal), Some(result)) => {
-            let mut answer = result?;
+            let answer = match rule.coding {
+                Some(_) => forms::settled(context, result?),
+                None => Some(result?),
+            };
+            let Some(mut answer) = answer else {
+                return Ok(Waited::Alone(refusal));
+            };
             cache::strip(answer.headers_mut());
             refusal.annotate(answer.headers_mut());
             Waited::Answer(answer)
@@ -469,6 +507,30 @@ async fn wait(
         (Outcome::Failed, result) if leads => Waited::Answer(result.unwrap_or(Err(Reject::Fetch))?),
         (Outcome::Failed, _) => Waited::Failed,
     })
+}
+
+/// Each fetch brought an answer for requests with other nominated fields.
+const FOR_OTHERS: Refusal = Refusal {
+    reason: Uncacheable::Vary,
+    forward: Forward::VaryMiss,
+};
+
+/// There is no room to decompress what others get as it is.
+const NO_ROOM: Refusal = Refusal {
+    reason: Uncacheable::Memory,
+    forward: Forward::UriMiss,
+};
+
+/// An answer that others may be given too, in the form for this client; nothing when there is no room for
+/// that.
+fn shared(context: &mut Context, answer: cache::Answer) -> Option<Response<Stream>> {
+    let decoder = match answer.decoding() {
+        Some(decoding) => Some(forms::decoder(context, decoding)?),
+        None => None,
+    };
+    context.codings = forms::codings(context, answer.form);
+    let stream = forms::through(decoder, Stream::Shared(answer.body));
+    Some(response(answer.status, answer.headers, stream))
 }
 
 /// Fetches for all who wait. Runs on the worker of the client that caused it, and outlives it.
@@ -554,11 +616,16 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
         }
     };
     let length = answer.body().length();
+    let mut encoder = None;
     // Whoever wants a part of something large asks for it again, and gets no more than that.
     let is_asked_again = answer.status() == StatusCode::OK
         && permit.is_ranged()
         && length.is_none_or(|length| length > SPARED);
-    match permit.start(answer.status(), answer.headers(), length) {
+    let code = || {
+        encoder = forms::encoder(order, &answer);
+        encoder.as_ref().map(|(coding, _)| *coding)
+    };
+    match permit.start_coded(answer.status(), answer.headers(), length, code) {
         Started::FellBack => own.borrow_mut().fell_back = true,
         Started::Uncacheable(refusal) if is_asked_again => refused(refusal.reason),
         // Nobody looks before this task yields.
@@ -568,6 +635,11 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
         }
         Started::Filling(mut filler) => {
             let mut stream = answer.into_body();
+            let is_coded = encoder.is_some();
+            if let Some((_, encoder)) = encoder {
+                let source = stream;
+                stream = Stream::Encoded(Box::new(Encoded { source, encoder }));
+            }
             loop {
                 match std::future::poll_fn(|cx| stream.poll(cx)).await {
                     Some(Ok(frame)) => {
@@ -577,12 +649,19 @@ async fn fill(order: &Order, permit: Permit, answer: Response<Stream>, own: &Ref
                         if filler.push(&chunk).await.is_err() {
                             return filler.fail();
                         }
+                        if is_coded {
+                            // A slice of work was done: the others first.
+                            tokio::task::yield_now().await;
+                        }
                     }
                     Some(Err((reason, error))) => {
                         tracing::debug!(%reason, %error, "a fetch for the cache broke off");
                         return filler.fail();
                     }
                     None => {
+                        if let Stream::Encoded(encoded) = &stream {
+                            filler.was_of(encoded.encoder.taken());
+                        }
                         // Stored or purged meanwhile: its readers have it whole either way.
                         if let Filled::Unstored(reason) = filler.finish() {
                             refused(reason);

@@ -53,6 +53,7 @@ pub(super) struct Context {
     pub(super) route: Option<RouteId>,
     /// What the cache made of it; none on a route that does not cache.
     pub(super) cache: Option<CacheResult>,
+    pub(super) codings: Codings,
     /// The client wants to know the key of the cache, and may.
     pub(super) asks_key: bool,
     /// What endpoints see in place of the client's target.
@@ -119,6 +120,15 @@ pub(super) enum End {
     Removed,
 }
 
+/// In which coding the answer goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codings {
+    /// That is still to be seen.
+    Open,
+    /// In that which it has: the cache has given it in the form that the client takes.
+    Settled,
+}
+
 impl Context {
     pub(super) fn begin(
         worker: Rc<Worker>,
@@ -143,6 +153,7 @@ impl Context {
             began: Instant::now(),
             route: None,
             cache: None,
+            codings: Codings::Open,
             asks_key: false,
             rewritten: None,
             keyed: None,
@@ -160,6 +171,7 @@ impl Context {
     pub(super) fn about(&self) -> About<'_> {
         About {
             request: &self.request,
+            keyed: None,
             client: &self.client,
             id: self.id,
         }

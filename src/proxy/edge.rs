@@ -24,6 +24,8 @@ use super::{cors, normalize, path};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct About<'a> {
     pub(super) request: &'a Parts,
+    /// What stands for the request's target where it is stored under less than that.
+    pub(super) keyed: Option<&'a Uri>,
     pub(super) client: &'a Client,
     pub(super) id: Uuid,
 }
@@ -48,7 +50,7 @@ pub(super) fn render(template: &Template, about: &About<'_>) -> Option<HeaderVal
             Variable::Host => text.push_str(host(about)),
             Variable::Path => text.push_str(about.request.uri.path()),
             Variable::Query => {
-                if let Some(query) = about.request.uri.query() {
+                if let Some(query) = about.keyed.unwrap_or(&about.request.uri).query() {
                     text.push('?');
                     text.push_str(query);
                 }

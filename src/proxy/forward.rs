@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::balancer::{EndpointId, Picked};
 use crate::body::Inbound;
+use crate::cache;
 use crate::config::model::{FieldEdits, RouteId, Target, UpstreamId};
 use crate::metrics::ProxyError;
 use crate::router;
@@ -57,6 +58,8 @@ pub(super) struct Order {
     seen: Seen,
     /// What endpoints see in place of the client's target.
     rewritten: Option<Uri>,
+    /// What the cache knows the target as, if that is less.
+    keyed: Option<Uri>,
     /// The route that the request took.
     pub(super) route: Option<RouteId>,
     /// Takes informational answers.
@@ -108,6 +111,7 @@ impl Order {
             peer: Rc::clone(&context.peer),
             client: context.client.clone(),
             rewritten: context.rewritten.clone(),
+            keyed: context.keyed.clone(),
             route: context.route,
             hints: context.hints.clone(),
             request: Rc::clone(&context.request),
@@ -142,7 +146,14 @@ impl Order {
     /// Whether the fields of a request to `target` are just those that `tell` tells.
     fn is_plain(&self, target: &upstream::Target<'_>) -> bool {
         let nameless = self.request.version == Version::HTTP_10;
-        !nameless && !target.is_http2() && self.edits().is_none()
+        !nameless && !target.is_http2() && self.edits().is_none() && !self.tells_device()
+    }
+
+    /// Whether endpoints are told the class of the client's device, since answers are stored by it.
+    fn tells_device(&self) -> bool {
+        let route = self.route.map(|route| &self.view.snapshot.routes[route.0]);
+        let rule = route.and_then(|route| route.cache.as_ref());
+        rule.is_some_and(|rule| rule.key.device)
     }
 
     /// The fields of a request to `endpoint` in a map, edited.
@@ -154,10 +165,14 @@ impl Order {
         if let Some(edits) = self.edits() {
             let about = edge::About {
                 request: &self.request,
+                keyed: self.keyed.as_ref(),
                 client: &self.client,
                 id: self.id,
             };
             edge::edit(edits, &about, &mut headers);
+        }
+        if self.tells_device() {
+            cache::tell_device(&self.request.headers, &mut headers);
         }
         if let Some(edit) = edit {
             edit(&mut headers);

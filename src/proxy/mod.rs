@@ -19,6 +19,7 @@ mod context;
 mod cors;
 mod debug;
 mod edge;
+mod forms;
 mod forward;
 mod forwarded;
 #[cfg(any(test, fuzzing))]

@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::balancer::InFlight;
 use crate::body::BoxError;
 use crate::cache;
-use crate::encode::{self, EncodeError};
+use crate::encode::{self, CodingError};
 use crate::metrics::ProxyError;
 use crate::upstream::AnswerBody;
 use crate::upstream::exchange::AnswerError;
@@ -51,6 +51,8 @@ pub(super) enum Stream {
     File(Box<Sending>),
     /// Compressed on its way.
     Encoded(Box<Encoded>),
+    /// Decompressed on its way.
+    Decoded(Box<Decoded>),
 }
 
 /// A body that is compressed, and what it is made of.
@@ -58,6 +60,13 @@ pub(super) enum Stream {
 pub(super) struct Encoded {
     pub(super) source: Stream,
     pub(super) encoder: encode::Stream,
+}
+
+/// A body that is decompressed, and what it is made of.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) source: Stream,
+    pub(super) decoder: encode::Decoder,
 }
 
 /// Why an answer breaks off, for the log and for the connection.
@@ -133,6 +142,7 @@ impl Stream {
             Self::Part(part) => part.is_end(),
             Self::File(sending) => sending.left() == 0,
             Self::Encoded(encoded) => encoded.encoder.is_end(),
+            Self::Decoded(decoded) => decoded.decoder.is_end(),
         }
     }
 
@@ -154,6 +164,10 @@ impl Stream {
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::File(sending) => SizeHint::with_exact(sending.left()),
             Self::Encoded(_) => SizeHint::default(),
+            Self::Decoded(decoded) => {
+                let left = decoded.decoder.left();
+                left.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 
@@ -180,14 +194,22 @@ impl Stream {
             Self::File(sending) => sending.poll(task).map_ok(Frame::data),
             Self::Encoded(encoded) => {
                 let Encoded { source, encoder } = &mut **encoded;
-                encoder
-                    .poll(task, |task| source.poll(task))
-                    .map_err(|error| match error {
-                        EncodeError::Source(broken) => broken,
-                        EncodeError::Codec(error) => (ProxyError::ProxyInternalError, error.into()),
-                    })
+                let polled = encoder.poll(task, |task| source.poll(task));
+                polled.map_err(|error| broken(error, ProxyError::ProxyInternalError))
+            }
+            Self::Decoded(decoded) => {
+                let Decoded { source, decoder } = &mut **decoded;
+                let polled = decoder.poll(task, |task| source.poll(task));
+                polled.map_err(|error| broken(error, ProxyError::HttpResponseContentCoding))
             }
         }
+    }
+}
+
+fn broken(error: CodingError<Broken>, codec: ProxyError) -> Broken {
+    match error {
+        CodingError::Source(broken) => broken,
+        CodingError::Codec(error) => (codec, error.into()),
     }
 }
 

@@ -40,7 +40,9 @@ pub(super) async fn fetch(
     };
     if let Some(hit) = failure.and_then(|failure| permit.fall_back(failure, status)) {
         let now = context.worker.cache.clock().now();
-        return Ok(cached::hit_answer(context, hit, CacheResult::Stale, now));
+        // Parts are stored as they were sent, so there is nothing to decompress.
+        let found = cached::hit_answer(context, hit, CacheResult::Stale, now);
+        return found.map_err(|_no_room| Reject::Fetch);
     }
     let (mut head, source) = sent.result?.into_parts();
     let stream = match permit.start(head.status, &mut head.headers) {
@@ -50,6 +52,7 @@ pub(super) async fn fetch(
             source
         }
     };
+    cache::strip(&mut head.headers);
     Ok(Response::from_parts(head, stream))
 }
 
@@ -123,6 +126,10 @@ impl Part {
             Poll::Ready(None) => {
                 // Its connection is free, and it is not asked twice.
                 self.source = Stream::Empty;
+                if !filler.is_whole() {
+                    // What follows would be taken for what is missing.
+                    return Poll::Ready(Some(Err(broken(cache::ReadError))));
+                }
                 if after.is_end_stream() {
                     Poll::Ready(None)
                 } else {
@@ -130,10 +137,8 @@ impl Part {
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(chunk) = frame.data_ref() {
-                    filler.push(chunk);
-                }
-                Poll::Ready(Some(Ok(frame)))
+                let kept = frame.data_ref().map_or(Ok(()), |chunk| filler.push(chunk));
+                Poll::Ready(Some(kept.map(|()| frame).map_err(broken)))
             }
             polled => polled,
         }
@@ -145,7 +150,9 @@ pub(super) fn read(
     reader: &mut cache::Reader,
     task: &mut Task<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-    Pin::new(reader)
-        .poll_frame(task)
-        .map_err(|error| (ProxyError::HttpResponseIncomplete, error.into()))
+    Pin::new(reader).poll_frame(task).map_err(broken)
+}
+
+fn broken(error: cache::ReadError) -> Broken {
+    (ProxyError::HttpResponseIncomplete, error.into())
 }

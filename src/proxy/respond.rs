@@ -16,12 +16,12 @@ use crate::encode::{self, Verdict};
 use crate::files;
 use crate::upstream::Stage;
 
-use super::context::{Context, End};
+use super::context::{Codings, Context, End};
 use super::grpc::Call;
 use super::headers;
 use super::outbound::{Encoded, Outbound, Stream};
 use super::reject::Reject;
-use super::{edge, own};
+use super::{edge, forms, own};
 
 /// Sends what the road found.
 pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Response<Outbound> {
@@ -47,12 +47,13 @@ pub(super) fn answer(mut context: Box<Context>, answer: Response<Stream>) -> Res
     Response::from_parts(head, Outbound::new(stream, context))
 }
 
-/// The body as the route and the client want it, after the cache: what is stored is not compressed.
+/// The body as the route and the client want it, where the cache has not seen to that.
 fn compressed(context: &Context, head: &mut Parts, stream: Stream) -> Stream {
     let routes = &context.view.snapshot.routes;
     let Some(rule) = context
         .route
         .and_then(|route| routes[route.0].compress.as_ref())
+        .filter(|_| context.codings == Codings::Open)
     else {
         return stream;
     };
@@ -65,6 +66,9 @@ fn compressed(context: &Context, head: &mut Parts, stream: Stream) -> Stream {
         length,
     };
     let mut verdict = encode::judge(&subject, &head.headers);
+    if is_head && let Some(route) = context.route {
+        verdict = forms::of_head(verdict, &subject, routes[route.0].cache.as_deref());
+    }
     let mut stream = stream;
     if let Verdict::Coded(coding) = verdict
         && !is_head

@@ -29,7 +29,10 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("health", &["config", "net", "body", "metrics", "clock"]),
-    ("cache", &["config", "body", "metrics", "clock", "range"]),
+    (
+        "cache",
+        &["config", "body", "metrics", "clock", "range", "encode"],
+    ),
     ("shard", &["config", "metrics"]),
     ("balancer", &["config", "health", "metrics"]),
     (

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::harness::{Answer, Client, Config, Gate, Latch, Origin, Reply, Request};
 
 /// What a client makes of a body, or of as much of it as came.
-fn decoded(coding: &str, bytes: &[u8]) -> String {
+pub(crate) fn decoded(coding: &str, bytes: &[u8]) -> String {
     let mut reader: Box<dyn std::io::Read> = match coding {
         "gzip" => Box::new(flate2::read::GzDecoder::new(bytes)),
         "br" => Box::new(brotli::Decompressor::new(bytes, 4096)),
@@ -388,42 +388,6 @@ async fn an_answer_that_breaks_off_is_not_ended_as_if_it_were_whole() {
         let rest = client.until_closed().await;
         assert!(!rest.ends_with(b"0\r\n\r\n"), "{coding}: it was ended");
     }
-}
-
-#[tokio::test]
-async fn the_cache_holds_plain_bytes_for_all_clients() {
-    let origin = Origin::start("a")
-        .await
-        .on("/page", |_| page().header("cache-control", "max-age=60"));
-    let target = "upstream: shop, cache: {}, compress: {}";
-    let config =
-        Config::new()
-            .upstream("shop", &[&origin], "")
-            .route("shop", "path_prefix: /", target);
-    let gate = Gate::start(&config).await;
-    for (accepts, coding) in [
-        ("gzip", Some("gzip")),
-        ("br", Some("br")),
-        ("", None),
-        ("zstd", Some("zstd")),
-        ("gzip", Some("gzip")),
-    ] {
-        let answer = get(&gate, "/page", accepts).await.expect(200);
-        assert_eq!(answer.header("content-encoding"), coding);
-        let plain = match coding {
-            Some(coding) => decoded(coding, &answer.body),
-            None => answer.text().to_owned(),
-        };
-        assert_eq!(plain, text());
-    }
-    assert_eq!(origin.requests("/page"), 1);
-    // What was sent out weakly is found again.
-    let again = Request::get("/page").header("accept-encoding", "gzip");
-    let again = gate
-        .send(&again.header("if-none-match", "W/\"v1\""))
-        .await
-        .expect(304);
-    assert_eq!(again.header("etag"), Some("W/\"v1\""));
 }
 
 #[tokio::test]

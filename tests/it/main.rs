@@ -20,6 +20,7 @@ mod admin;
 mod arrows;
 mod balancing;
 mod caching;
+mod caching_codings;
 mod caching_disk;
 mod check;
 mod compression;

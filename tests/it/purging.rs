@@ -562,3 +562,36 @@ fn config_with_admin(origin: &Origin, address: &str) -> String {
         &format!("admin: {{ address: {address} }}"),
     )
 }
+
+#[tokio::test]
+async fn what_was_fetched_before_a_soft_purge_does_not_replace_what_came_after_it() {
+    let latch = Latch::new();
+    let held = latch.clone();
+    let origin = Origin::start("a").await.on("/p", move |seen| {
+        let reply = match seen.earlier {
+            0 => Reply::ok("old").after(&held),
+            _ => Reply::ok("new"),
+        };
+        reply.header("cache-control", "max-age=600")
+    });
+    let gate = Timed::caching(&origin, "").await;
+    let early = async {
+        let answer = gate.get("/p").await.expect(200);
+        assert_eq!(answer.text(), "old");
+    };
+    let late = async {
+        origin.until_asked("/p", 1).await;
+        ask(&gate, &json!({ "all": true, "soft": true }))
+            .await
+            .expect(200);
+        assert_eq!(gate.get("/p").await.expect(200).text(), "new");
+        latch.open();
+    };
+    tokio::join!(early, late);
+
+    let answer = gate.get("/p").await.expect(200);
+
+    assert_eq!(answer.text(), "new");
+    assert!(answer.is_hit(), "{}", answer.cache());
+    assert_eq!(origin.requests("/p"), 2);
+}

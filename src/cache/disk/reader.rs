@@ -134,7 +134,7 @@ fn entry(
     let (born, age) = life(shared, &meta, now).ok_or(Missing::Useless)?;
     let url = meta.url();
     let tags = Tags::of(&meta.headers, url, &cache.hasher).ok_or(Missing::Useless)?;
-    let head_charge = Head::charge(&meta.headers);
+    let head_charge = Head::charge(&meta.headers, meta.coded);
     let own = head_charge + meta.vary.charge() + tags.charge() + Entry::OVERHEAD;
     let bytes = own.saturating_add(body_charge(&meta).ok_or(Missing::Useless)?);
     let room = room.filter(|room| room.bytes() >= bytes);
@@ -146,9 +146,13 @@ fn entry(
     drop(file.set_modified(crate::clock::wall()));
     let wall = cache.clock().wall();
     let head_room = own_room.split(head_charge);
+    let mut head = Head::copy(meta.status, &meta.headers, &[], meta.coded, wall, head_room);
+    if meta.coded.is_some() {
+        head.set_length(meta.body_length);
+    }
     Ok(Entry {
         charge: own + body.charge(),
-        head: Head::copy(meta.status, &meta.headers, &[], wall, head_room),
+        head,
         body,
         age,
         dated: std::time::UNIX_EPOCH + Duration::from_millis(meta.dated),

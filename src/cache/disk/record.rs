@@ -17,11 +17,14 @@ use http::StatusCode;
 use http::header::{AGE, CACHE_STATUS, HeaderMap, HeaderName, HeaderValue};
 
 use crate::cache::entry::{Entry, X_REQUEST_ID};
+use crate::cache::form::Coded;
 use crate::cache::freshness::Freshness;
 use crate::cache::key::Key;
 use crate::cache::vary::Vary;
+use crate::config::model::Coding;
+use crate::encode::Maker;
 
-const MAGIC: &[u8; 8] = b"HGCACHE\x01";
+const MAGIC: &[u8; 8] = b"HGCACHE\x02";
 /// Bytes before the meta part.
 pub(super) const PREFIX: usize = MAGIC.len() + 4;
 const DIGEST: usize = 32;
@@ -43,6 +46,8 @@ pub(super) struct Meta {
     pub(super) vary: Vary,
     /// All that the origin said, what was for the cache alone included.
     pub(super) headers: HeaderMap,
+    /// How the body is compressed, where clients are told apart by whether they take that.
+    pub(super) coded: Option<Coded>,
     pub(super) body_length: u64,
     body_digest: [u8; DIGEST],
 }
@@ -71,6 +76,7 @@ impl Meta {
             key: key.to_vec(),
             vary: entry.vary.clone(),
             headers,
+            coded: entry.head.coded,
             body_length: entry.body.len(),
             body_digest: sum(digest),
         }
@@ -102,6 +108,7 @@ impl Meta {
             key,
             vary,
             headers,
+            coded,
             body_length,
             body_digest,
         } = self;
@@ -123,6 +130,7 @@ impl Meta {
             out.bytes(name.as_str().as_bytes());
             out.bytes(value.as_bytes());
         }
+        out.u32(coded.map_or(0, coded_as));
         let Out(mut bytes) = out;
         let length = count(bytes.len().saturating_sub(PREFIX)).to_le_bytes();
         if let Some(place) = bytes.get_mut(MAGIC.len()..PREFIX) {
@@ -177,6 +185,10 @@ impl Meta {
             // More names than a map can hold were never written.
             headers.try_append(name, value).ok()?;
         }
+        let coded = match from.u32()? {
+            0 => None,
+            written => Some(coded_from(written, &headers)?),
+        };
         from.0.is_empty().then_some(Self {
             epoch,
             born,
@@ -187,10 +199,33 @@ impl Meta {
             key,
             vary: Vary::from_parts(nominated),
             headers,
+            coded,
             body_length,
             body_digest,
         })
     }
+}
+
+/// Codings as files have them, by who has compressed.
+const CODED: [(u32, Coding, Maker); 6] = [
+    (1, Coding::Gzip, Maker::Headgate),
+    (2, Coding::Brotli, Maker::Headgate),
+    (3, Coding::Zstd, Maker::Headgate),
+    (17, Coding::Gzip, Maker::Origin),
+    (18, Coding::Brotli, Maker::Origin),
+    (19, Coding::Zstd, Maker::Origin),
+];
+
+fn coded_as(coded: Coded) -> u32 {
+    let mut known = CODED.into_iter();
+    let known = known.find(|(_, coding, by)| (*coding, *by) == (coded.coding, coded.by));
+    known.map_or(0, |(number, _, _)| number)
+}
+
+fn coded_from(written: u32, said: &HeaderMap) -> Option<Coded> {
+    let mut known = CODED.into_iter();
+    let (_, coding, by) = known.find(|(number, _, _)| *number == written)?;
+    Some(Coded::new(coding, by, said))
 }
 
 /// Milliseconds since the epoch; zero before it.
@@ -348,6 +383,7 @@ mod tests {
             status: StatusCode::NOT_FOUND,
             key: b"http\0shop\0/p\0shop".to_vec(),
             vary: Vary::from_parts(vary),
+            coded: Some(Coded::new(Coding::Brotli, Maker::Origin, &headers)),
             headers,
             body_length: 4,
             body_digest: [1; DIGEST],
@@ -380,7 +416,7 @@ mod tests {
         let mut bytes = meta().encode();
         bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(Meta::length(&bytes), None);
-        assert_eq!(Meta::length(b"HGCACHE\x02\0\0\0\0"), None);
+        assert_eq!(Meta::length(b"HGCACHE\x01\0\0\0\0"), None);
         assert_eq!(Meta::length(b"HG"), None);
     }
 }

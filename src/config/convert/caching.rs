@@ -70,6 +70,8 @@ impl Cx<'_> {
             ranges: self
                 .choice(at, "ranges", &ranges, &fetched)
                 .unwrap_or(defaults.ranges),
+            // Told by `compress`.
+            coding: None,
         }
     }
 

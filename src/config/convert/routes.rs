@@ -129,6 +129,13 @@ impl Cx<'_> {
             hsts: hsts.0.and_then(|raw| self.hsts(&raw, at.field("hsts"))),
             cors: cors.0.map(|raw| self.cors(raw, at.field("cors"))),
         };
+        let compress = compress
+            .0
+            .map(|raw| self.compress(raw, at.field("compress")));
+        let mut cache = cache.0.map(|raw| self.cache_rule(raw, at.field("cache")));
+        if let (Some(cache), Some(compress)) = (&mut cache, &compress) {
+            cache.coding = Some(compress.stored());
+        }
         Route {
             name,
             matches,
@@ -136,12 +143,8 @@ impl Cx<'_> {
             upgrades: self.upgrades(upgrades, at.field("upgrades")),
             edge,
             target: target.unwrap_or(Target::Upstream(UpstreamId(0))),
-            cache: cache
-                .0
-                .map(|cache| self.cache_rule(cache, at.field("cache"))),
-            compress: compress
-                .0
-                .map(|compress| self.compress(compress, at.field("compress"))),
+            cache,
+            compress,
         }
     }
 

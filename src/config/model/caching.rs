@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{Network, Peers};
+use super::{Coding, Network, Peers};
 
 /// What a caching route adds to the RFCs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub struct CacheRule {
     pub debuggers: Option<Peers>,
     /// What is fetched for a request with `Range` that nothing stored answers. Default: the whole.
     pub ranges: Ranges,
+    /// On a route that compresses, the coding in which answers are fetched and stored. Every client that
+    /// takes any coding takes gzip.
+    pub coding: Option<Coding>,
     /// What tells stored answers apart besides scheme, host, path and query.
     pub key: KeyRule,
 }
@@ -133,6 +136,7 @@ impl Default for CacheRule {
             purgers: None,
             debuggers: None,
             ranges: Ranges::Fetch,
+            coding: None,
             key: KeyRule::default(),
         }
     }

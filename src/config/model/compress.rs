@@ -57,6 +57,19 @@ pub struct Compress {
     pub level: Level,
 }
 
+impl Compress {
+    /// The coding in which a route that caches too fetches and stores its answers: gzip, since whoever takes
+    /// any takes that, or the first where it is not wanted.
+    #[must_use]
+    pub fn stored(&self) -> Coding {
+        let first = self.algorithms.first().copied().unwrap_or(Coding::Gzip);
+        match self.algorithms.contains(&Coding::Gzip) {
+            true => Coding::Gzip,
+            false => first,
+        }
+    }
+}
+
 /// Which media types; all parts in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypePattern {

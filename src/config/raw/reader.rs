@@ -94,6 +94,9 @@ struct Reader<'a> {
     report: &'a Report,
 }
 
+/// Structs all of whose keys have a default, so that `{}` switches on what they stand for.
+const NEED_NOTHING: [&str; 5] = ["CacheRule", "Compress", "HealthCheck", "Sticky", "UpstreamTls"];
+
 /// Only says that reading failed; the problem is in the report.
 #[derive(Debug)]
 struct Refused;
@@ -226,7 +229,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             (_, None) => {
                 let keys = format!("its keys are {}", list(fields));
                 let hint = match (self.subject, scalar(self.at.node)) {
-                    (Subject::Key(key), Some(Scalar::Bool(true))) => {
+                    (Subject::Key(key), Some(Scalar::Bool(true)))
+                        if NEED_NOTHING.contains(&name) =>
+                    {
                         format!("write `{}: {{}}` for its defaults; {keys}", quotable(key))
                     }
                     (Subject::Key(_), Some(Scalar::Bool(false))) => {

@@ -1326,6 +1326,11 @@ fn what_was_written_as_for_another_server_is_told_how_it_is_written_here() {
             "write `compress: {}` for its defaults; its keys are",
         ),
         (
+            route("respond: {}, cors: true"),
+            "expected a mapping for `cors`, found the word `true`",
+            "its keys are `origins`",
+        ),
+        (
             route("respond: {}, compress: false"),
             "expected a mapping for `compress`, found the word `false`",
             "leave it out",

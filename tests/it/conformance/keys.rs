@@ -224,5 +224,46 @@ async fn a_claim_comes_no_later_than_with_the_head() {
         .await;
     client.answer().await.expect(200);
     let trailers = origin.last("/p").trailers.join(" ").to_ascii_lowercase();
+    assert!(trailers.contains("x-late"), "{trailers}");
     assert!(!trailers.contains("price-group"), "{trailers}");
+}
+
+#[tokio::test]
+async fn a_cookie_that_comes_twice_cannot_choose_what_others_get() {
+    let origin = mirror().await;
+    let gate = Timed::caching(&origin, "key: { cookies: [shop] }").await;
+    for forged in ["shop=1; shop=2", "shop=1;shop =2", "shop=2; shop=1", "shop"] {
+        let answer = gate.get_with("/p", &[("cookie", forged)]).await;
+        assert!(!answer.is_hit(), "{forged}: {}", answer.cache());
+    }
+    let first = Request::get("/p").header("cookie", "shop=1");
+    let lines = first.header("cookie", "shop=3");
+    assert!(!gate.send(&lines).await.is_hit());
+    let honest = gate.get_with("/p", &[("cookie", "shop=1")]).await;
+    assert!(!honest.is_hit(), "{}", honest.cache());
+    assert!(honest.text().contains(" shop=1 "), "{}", honest.text());
+}
+
+#[tokio::test]
+async fn endpoints_are_told_the_device_by_requests_past_the_cache_too() {
+    let origin = mirror().await;
+    let gate = Timed::caching(&origin, "key: { device: true }").await;
+    let fields = [
+        ("user-agent", "Mozilla/5.0 (Linux; Android 15) Mobile"),
+        ("x-device-class", "desktop"),
+        ("cache-control", "no-store"),
+    ];
+    let answer = gate.get_with("/p", &fields).await.expect(200);
+    assert!(answer.text().ends_with(" mobile"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn what_the_route_drops_is_in_no_field_that_it_writes_either() {
+    let origin = mirror().await;
+    let config = Config::new().upstream("shop", &[&origin], "");
+    let route = "upstream: shop, cache: { key: { query: { drop: ['utm_*'] } } }, \
+                 request_headers: { set: { x-currency: '{path}{query}' } }";
+    let gate = Timed::start(config.route("shop", "path_prefix: /", route)).await;
+    let answer = gate.get("/p?utm_x=evil&a=1").await.expect(200);
+    assert_eq!(answer.text(), "/p?a=1 /p?a=1 - -");
 }

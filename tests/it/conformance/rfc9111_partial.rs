@@ -467,3 +467,84 @@ async fn rfc5861_s3_a_stale_part_is_served_at_once_and_fetched_anew_once_behind_
     .await;
     assert_eq!(origin.requests("/p"), 2);
 }
+
+#[tokio::test]
+async fn s3_4_a_part_that_does_not_repeat_the_tag_is_joined_to_nothing() {
+    let changed = Arc::new(AtomicBool::new(false));
+    let is_changed = Arc::clone(&changed);
+    let origin = Origin::start("a").await.on("/p", move |seen| {
+        if !is_changed.load(SeqCst) {
+            return ranged(seen, "\"1\"", FRESH);
+        }
+        // It knows no `If-Range`, and says no tag.
+        Reply::new(206)
+            .header("content-range", "bytes 10-19/36")
+            .header("cache-control", "max-age=60")
+            .body("##########")
+    });
+    let gate = passing(&origin).await;
+    asks(&gate, 0, 9).await;
+    changed.store(true, SeqCst);
+
+    let answer = gate.get_with("/p", &[("range", "bytes=0-19")]).await;
+
+    assert_eq!(answer.text(), "##########");
+    assert_eq!(answer.header("content-range"), Some("bytes 10-19/36"));
+}
+
+#[tokio::test]
+async fn s3_3_a_part_of_another_length_than_it_says_is_joined_to_nothing() {
+    for (is_told, body) in [(true, "abcde"), (true, "abcdefghijklmno"), (false, "abcde")] {
+        let origin = Origin::start("a")
+            .await
+            .on("/p", move |seen| match seen.header("range") {
+                Some("bytes=10-19") => {
+                    let reply = Reply::new(206)
+                        .header("content-range", "bytes 10-19/36")
+                        .header("cache-control", "max-age=60")
+                        .header("etag", "\"1\"");
+                    match is_told {
+                        true => reply.body(body),
+                        false => reply.chunks(&[body]),
+                    }
+                }
+                _ => ranged(seen, "\"1\"", FRESH),
+            });
+        let gate = passing(&origin).await;
+        asks(&gate, 0, 9).await;
+        asks(&gate, 20, 29).await;
+
+        let mut client = gate.client().await;
+        let request = Request::get("/p").header("range", "bytes=0-29");
+        let answer = client.try_send(&request).await;
+
+        match answer {
+            // As it came, with what it says of itself.
+            Ok(answer) => {
+                assert!(is_told);
+                assert_eq!(answer.header("content-range"), Some("bytes 10-19/36"));
+                assert_eq!(answer.text(), body);
+            }
+            // Joined already: then it breaks off.
+            Err(_) => assert!(!is_told),
+        }
+    }
+}
+
+#[tokio::test]
+async fn rfc9213_what_is_for_this_cache_alone_ends_here_in_parts_too() {
+    let fields = &[
+        ("cache-control", "max-age=60"),
+        ("headgate-cache-control", "max-age=30"),
+        ("surrogate-key", "a b"),
+    ];
+    let origin = Origin::start("a").await;
+    let origin = origin.on("/p", move |seen| ranged(seen, "\"1\"", fields));
+    let gate = passing(&origin).await;
+    for range in ["bytes=0-9", "bytes=0-9", "bytes=0-19"] {
+        let answer = gate.get_with("/p", &[("range", range)]).await.expect(206);
+        for name in ["headgate-cache-control", "surrogate-key"] {
+            assert_eq!(answer.header(name), None, "{range}: {name}");
+        }
+    }
+}

@@ -614,3 +614,74 @@ async fn rfc9110_s8_8_3_tags_are_compared_by_their_bytes() {
         }
     }
 }
+
+#[tokio::test]
+async fn s4_3_5_a_head_that_nominates_other_fields_makes_the_stored_answer_stale() {
+    for vary in ["accept-language", "*"] {
+        let origin = Origin::start("a").await.on("/p", move |seen| {
+            let language = seen.header("accept-language").unwrap_or("en").to_owned();
+            let reply = match &*seen.method {
+                "HEAD" => Reply::new(200).header("vary", vary),
+                _ => Reply::ok(language),
+            };
+            reply
+                .header("etag", "\"1\"")
+                .header("cache-control", "max-age=60")
+        });
+        let gate = Timed::caching(&origin, "").await;
+        let german = [("accept-language", "de")];
+        gate.get_with("/p", &german).await.expect(200);
+        let head = Request::new("HEAD", "/p").header("accept-language", "de");
+        gate.send(&head.header("cache-control", "no-cache")).await;
+
+        let answer = gate.get_with("/p", &[("accept-language", "en")]).await;
+
+        assert!(!answer.is_hit(), "{vary}: {}", answer.cache());
+    }
+}
+
+#[tokio::test]
+async fn s4_3_5_the_tags_that_a_head_brings_count() {
+    let origin = heads(&[
+        ("etag", "\"1\""),
+        ("cache-control", "max-age=100"),
+        ("surrogate-key", "sale"),
+    ])
+    .await;
+    let gate = Timed::caching(&origin, "").await;
+    gate.get("/p").await.expect(200);
+    let head = Request::new("HEAD", "/p").header("cache-control", "no-cache");
+    gate.send(&head).await.expect(200);
+    assert!(gate.get("/p").await.is_hit());
+    let purge = Request::post("/api/purge", "{\"tags\": [\"sale\"]}");
+    let purge = purge.or_host(&gate.admin.to_string());
+    gate.ask(&purge).await.expect(200);
+    assert!(!gate.get("/p").await.is_hit());
+}
+
+#[tokio::test]
+async fn s4_3_4_a_304_to_one_user_takes_nothing_from_the_others() {
+    let origin = Origin::start("a").await.on("/p", |seen| {
+        let reply = match seen.header("if-none-match") {
+            Some(_) => Reply::new(304),
+            None => Reply::ok("page"),
+        };
+        reply
+            .header("etag", "\"1\"")
+            .header("cache-control", "max-age=60")
+    });
+    let gate = Timed::caching(&origin, "").await;
+    gate.get("/p").await.expect(200);
+    let user = [("cookie", "session=1"), ("cache-control", "no-cache")];
+    let answer = gate.get_with("/p", &user).await.expect(200);
+    assert!(
+        answer.cache().contains("fwd-status=304"),
+        "{}",
+        answer.cache()
+    );
+
+    let answer = gate.get("/p").await.expect(200);
+
+    assert!(answer.is_hit(), "{}", answer.cache());
+    assert_eq!(origin.requests("/p"), 2);
+}

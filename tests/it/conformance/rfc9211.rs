@@ -140,6 +140,25 @@ async fn s2_every_answer_says_what_became_of_it() {
             get("/fresh").header("authorization", "x"),
             &[("fwd", "bypass"), ("detail", "authorization")],
         ),
+        (
+            get("/fresh").header("range", "bytes=0-0"),
+            &[("hit", "yes")],
+        ),
+        (get("/fresh").header("range", "bytes=9-"), &[("hit", "yes")]),
+        (
+            get("/fresh").body("x"),
+            &[("fwd", "bypass"), ("detail", "request-body")],
+        ),
+        (
+            get("/fresh")
+                .header("connection", "upgrade")
+                .header("upgrade", "websocket"),
+            &[("fwd", "bypass"), ("detail", "upgrade")],
+        ),
+        (
+            get("/fresh").header("x-http-method-override", "PUT"),
+            &[("fwd", "method")],
+        ),
         (get("/tagged"), &[("fwd", "uri-miss"), ("stored", "yes")]),
         (
             get("/tagged").header("cache-control", "max-age=0"),
