@@ -95,7 +95,13 @@ struct Reader<'a> {
 }
 
 /// Structs all of whose keys have a default, so that `{}` switches on what they stand for.
-const NEED_NOTHING: [&str; 5] = ["CacheRule", "Compress", "HealthCheck", "Sticky", "UpstreamTls"];
+const NEED_NOTHING: [&str; 5] = [
+    "CacheRule",
+    "Compress",
+    "HealthCheck",
+    "Sticky",
+    "UpstreamTls",
+];
 
 /// Only says that reading failed; the problem is in the report.
 #[derive(Debug)]
