@@ -81,6 +81,23 @@ impl Drop for Reservation {
 /// and the allocator's rounding.
 pub(super) const ALLOCATION_OVERHEAD: usize = 128;
 
+/// The same bytes, not copied, which give `reservation` back when their last reference is gone.
+pub(super) fn held(bytes: Bytes, reservation: Reservation) -> Bytes {
+    struct Held {
+        bytes: Bytes,
+        _reservation: Reservation,
+    }
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+    Bytes::from_owner(Held {
+        bytes,
+        _reservation: reservation,
+    })
+}
+
 /// A copy of `parts`, joined in one allocation of the exact size, that gives `reservation` back
 /// when its last reference is gone. A slice of a read buffer would pin the whole of it.
 pub(super) fn counted(parts: &[&[u8]], reservation: Reservation) -> Bytes {

@@ -3,17 +3,20 @@
 //! `permit` makes a `Filler` once the head is judged; the proxy's fetch task pushes what arrives.
 //! Chunks are copied out of the connection's buffer as they come, small ones joined. A body that outgrows
 //! `max_object` or the budget goes on as a window that runs only so far ahead of its slowest
-//! reader. Dropping a filler breaks the body off for all readers.
+//! reader; where the budget has no room for that either it is small, and all that is outside of the budget.
+//! Dropping a filler breaks the body off for all readers.
 //! Invariant: only a whole body is stored, with the generation captured before the fetch was sent.
 
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::time::{Instant, timeout_at};
 
-use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
+use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted, held};
 use super::entry::{Ageing, Entry, Head, HitBody};
 use super::flight::Abandoned;
 use super::permit::Flying;
@@ -36,6 +39,8 @@ pub struct Filler {
     tail: Bytes,
     /// Why only a window is kept.
     unstored: Option<Uncacheable>,
+    /// Since when its slowest reader holds it up, and how far that one was.
+    held: Option<(Instant, u64)>,
     _flight: Reservation,
 }
 
@@ -54,6 +59,17 @@ pub enum Filled {
 
 /// Chunks are joined up to this size, so that tiny ones do not cost more than they carry.
 const SMALL: usize = 4 * 1024;
+
+/// How far an unstored body runs ahead of its slowest reader, in bytes and what they cost.
+const WINDOW: u64 = 256 * 1024;
+
+/// The same of a body for which there is no memory: so much of it is outside of the budget, and the chunk that
+/// came last.
+const SCARCE_WINDOW: u64 = 64 * 1024;
+
+/// A reader who holds others up must get on by so much in each `PATIENCE`, or it is cut.
+const LEAST: u64 = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bodies up to this size are stored in one piece.
 const ONE_PIECE: u64 = 64 * 1024;
@@ -75,6 +91,7 @@ impl Filler {
             plain: None,
             tail: Bytes::new(),
             unstored: None,
+            held: None,
             _flight: flight,
         }
     }
@@ -92,9 +109,7 @@ impl Filler {
             self.narrow(reason);
         }
         if self.unstored.is_some() {
-            poll_fn(|cx| self.flying.flight.poll_room(cx)).await?;
-            // Not copied: it lives no longer than it would on its way through a plain proxy.
-            self.flying.flight.extend(chunk.clone(), false);
+            self.pass(chunk).await?;
         }
         self.pushed += chunk.len() as u64;
         Ok(())
@@ -127,18 +142,93 @@ impl Filler {
         if self.pushed + chunk.len() as u64 > cache.max_object {
             return Err(Uncacheable::TooLarge);
         }
-        let joins = !self.tail.is_empty() && self.tail.len() + chunk.len() <= SMALL;
-        let length = chunk.len() + if joins { self.tail.len() } else { 0 };
-        let charge = length + ALLOCATION_OVERHEAD;
+        let charge = self.charge(chunk);
         let reservation = if self.plan.body.bytes() >= charge {
             self.plan.body.split(charge)
         } else {
             cache.reserve(charge).ok_or(Uncacheable::Memory)?
         };
-        let segment = if joins {
-            counted(&[&self.tail, chunk], reservation)
+        self.copy(chunk, Some(reservation));
+        Ok(())
+    }
+
+    /// Gives a chunk to those who read, once there is room in the window.
+    async fn pass(&mut self, chunk: &Bytes) -> Result<(), Abandoned> {
+        let budget = Arc::clone(&self.flying.cache.budget);
+        // Nothing that is stored makes room for it: it is read soon.
+        let room = budget.reserve(chunk.len() + ALLOCATION_OVERHEAD);
+        let most = match &room {
+            Some(_) => WINDOW,
+            None => SCARCE_WINDOW,
+        };
+        let is_read = self.room(most).await?;
+        if is_read {
+            self.tail = Bytes::new();
+        }
+        if chunk.len() < SMALL {
+            drop(room);
+            let room = budget.reserve(self.charge(chunk));
+            self.copy(chunk, room);
         } else {
-            counted(&[chunk], reservation)
+            self.tail = Bytes::new();
+            // Not copied: it lives no longer than it would on its way through a plain proxy.
+            let chunk = chunk.clone();
+            let segment = match room {
+                Some(room) => held(chunk, room),
+                None => chunk,
+            };
+            self.flying.flight.extend(segment, false);
+        }
+        Ok(())
+    }
+
+    /// Waits until there is room in the window; whether it is empty. Who gets on by less than `LEAST` while others
+    /// have nothing to read costs them so much time, and no more.
+    async fn room(&mut self, most: u64) -> Result<bool, Abandoned> {
+        let flight = &self.flying.flight;
+        let look = poll_fn(|cx| Poll::Ready(flight.poll_room(most, cx)));
+        if let Poll::Ready(room) = look.await {
+            self.held = None;
+            return room;
+        }
+        loop {
+            let (since, from) = *self
+                .held
+                .get_or_insert_with(|| (Instant::now(), flight.slowest()));
+            let room = poll_fn(|cx| flight.poll_room(most, cx));
+            if let Ok(room) = timeout_at(since + PATIENCE, room).await {
+                return room;
+            }
+            flight.cut(from + LEAST);
+            self.held = None;
+        }
+    }
+
+    fn joins(&self, chunk: &Bytes) -> bool {
+        !self.tail.is_empty() && self.tail.len() + chunk.len() <= SMALL
+    }
+
+    /// What a copy of a chunk costs, with what it is joined to.
+    fn charge(&self, chunk: &Bytes) -> usize {
+        let before = if self.joins(chunk) {
+            self.tail.len()
+        } else {
+            0
+        };
+        before + chunk.len() + ALLOCATION_OVERHEAD
+    }
+
+    /// Gives a copy of a chunk to those who read, joined to the last one if both are small.
+    fn copy(&mut self, chunk: &Bytes, room: Option<Reservation>) {
+        let joins = self.joins(chunk);
+        let parts: &[&[u8]] = if joins {
+            &[&self.tail, chunk]
+        } else {
+            &[chunk]
+        };
+        let segment = match room {
+            Some(room) => counted(parts, room),
+            None => parts.concat().into(),
         };
         self.tail = if segment.len() < SMALL {
             segment.clone()
@@ -146,7 +236,6 @@ impl Filler {
             Bytes::new()
         };
         self.flying.flight.extend(segment, joins);
-        Ok(())
     }
 
     fn narrow(&mut self, reason: Uncacheable) {

@@ -4,7 +4,7 @@
 //! while it flies ride along, on whichever worker they run. `fill` feeds the flight, `reader`
 //! takes from it, `permit` ends it. The body grows in a list of segments that every rider reads at its own pace.
 //! Past its bounds a flight leaves the table, so that nobody new boards, and keeps only a window
-//! that runs no further than `WINDOW` ahead of its slowest rider.
+//! that runs only so far ahead of its slowest rider.
 //! Invariant: the two locks here are short, are never held across an await, and a hit takes
 //! neither; wakers are called after unlocking. Order of locks: shard, then flight.
 
@@ -19,15 +19,13 @@ use parking_lot::Mutex;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::budget::ALLOCATION_OVERHEAD;
 use super::entry::{Ageing, Entry, Head};
 use super::key::Key;
 use super::purge::{Generation, Generations, Standing};
 use super::status::{Refusal, Uncacheable};
 use super::tags::Tags;
 use super::vary::Vary;
-
-/// How far an unstored body runs ahead of its slowest reader, in bytes.
-pub(super) const WINDOW: u64 = 256 * 1024;
 
 const SHARDS: usize = 64;
 
@@ -142,7 +140,7 @@ pub(super) enum Phase {
     /// No head yet.
     Awaiting,
     /// The head is there, the body is coming or whole.
-    Arriving(Box<Arrival>),
+    Arriving(Arrival),
     /// The answer is a stored one. `shared` says why riders other than the leader may not have it.
     Ready {
         entry: Arc<Entry>,
@@ -171,6 +169,13 @@ pub(super) enum Came {
 /// An answer that is coming in.
 #[derive(Debug)]
 pub(super) struct Arrival {
+    pub(super) told: Arc<Told>,
+    pub(super) body: Growing,
+}
+
+/// What its head tells.
+#[derive(Debug)]
+pub(super) struct Told {
     pub(super) head: Arc<Head>,
     /// Fields for the leader alone.
     pub(super) own: HeaderMap,
@@ -178,7 +183,6 @@ pub(super) struct Arrival {
     pub(super) tags: Tags,
     pub(super) age: Ageing,
     pub(super) length: Option<u64>,
-    pub(super) body: Growing,
 }
 
 /// One request that waits or reads.
@@ -187,6 +191,16 @@ pub(super) struct Rider {
     /// Bytes of the body taken so far.
     pub(super) at: u64,
     pub(super) waker: Option<Waker>,
+    /// It held others up for too long: for it, the body has broken off.
+    pub(super) is_cut: bool,
+}
+
+impl Rider {
+    const NEW: Self = Self {
+        at: 0,
+        waker: None,
+        is_cut: false,
+    };
 }
 
 /// A body as it grows.
@@ -239,6 +253,11 @@ impl State {
             .collect()
     }
 
+    fn slowest(&self) -> Option<u64> {
+        let riders = self.riders.iter().filter(|(_, rider)| !rider.is_cut);
+        riders.map(|(_, rider)| rider.at).min()
+    }
+
     /// The filler's waker, if a rider that stood at `at` held it back.
     pub(super) fn pump_after(&mut self, at: u64) -> Option<Waker> {
         let Phase::Arriving(arrival) = &self.phase else {
@@ -277,11 +296,12 @@ impl Flight {
     fn is_current(&self, generations: &Generations, url: &[u8]) -> bool {
         let state = self.state.lock();
         let tags = match &state.phase {
-            Phase::Arriving(arrival) => arrival.tags.hashes(),
+            Phase::Arriving(arrival) => arrival.told.tags.hashes(),
             Phase::Ready { entry, .. } => entry.tags.hashes(),
             Phase::Awaiting | Phase::Refused(_) | Phase::Failed => &[],
         };
         generations.standing(self.generation, url, tags) == Standing::Current
+            && !generations.is_too_old(self.generation)
     }
 
     /// Lets a request ride, or tells why not; `None` when this flight has come to its end.
@@ -294,11 +314,11 @@ impl Flight {
                 if arrival.body.is_windowed() || arrival.body.ended == Some(Ended::Broken) {
                     return None;
                 }
-                if !arrival.age.is_reusable() {
+                if !arrival.told.age.is_reusable() {
                     return Some(Boarded::Occupied);
                 }
-                if !arrival.vary.matches(request) {
-                    return Some(Boarded::Varies(arrival.vary.clone()));
+                if !arrival.told.vary.matches(request) {
+                    return Some(Boarded::Varies(arrival.told.vary.clone()));
                 }
             }
         }
@@ -312,11 +332,7 @@ impl Flight {
 
     /// Adds a rider.
     pub(super) fn ticket(self: &Arc<Self>) -> Ticket {
-        let seat = self
-            .state
-            .lock()
-            .riders
-            .insert(Rider { at: 0, waker: None });
+        let seat = self.state.lock().riders.insert(Rider::NEW);
         Ticket {
             flight: Arc::clone(self),
             seat,
@@ -357,14 +373,13 @@ impl Flight {
         }
     }
 
-    /// Waits until the window has room. An error says that nobody reads any more.
-    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), Abandoned>> {
+    /// Waits until no more than `most` bytes are ahead of the slowest reader, with what each segment costs;
+    /// whether there are none. An error says that nobody reads any more.
+    pub(super) fn poll_room(&self, most: u64, cx: &Context<'_>) -> Poll<Result<bool, Abandoned>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let Phase::Arriving(arrival) = &mut state.phase else {
-            return Poll::Ready(Err(Abandoned));
-        };
-        let Some(slowest) = state.riders.iter().map(|(_, rider)| rider.at).min() else {
+        let slowest = state.slowest();
+        let (Phase::Arriving(arrival), Some(slowest)) = (&mut state.phase, slowest) else {
             return Poll::Ready(Err(Abandoned));
         };
         let body = &mut arrival.body;
@@ -375,11 +390,39 @@ impl Flight {
             body.segments.pop_front();
         }
         // Who waits for a later part may be ahead of what has come.
-        if body.end.saturating_sub(slowest) < WINDOW {
-            return Poll::Ready(Ok(()));
+        let costs = (body.segments.len() * ALLOCATION_OVERHEAD) as u64;
+        if body.end.saturating_sub(slowest) + costs < most {
+            return Poll::Ready(Ok(body.segments.is_empty()));
         }
         state.pump = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// How far the slowest reader is.
+    pub(super) fn slowest(&self) -> u64 {
+        self.state.lock().slowest().unwrap_or_default()
+    }
+
+    /// Breaks the body off for those who are behind a point, if others have nothing left to read.
+    pub(super) fn cut(&self, behind: u64) {
+        let mut guard = self.state.lock();
+        let State { phase, riders, .. } = &mut *guard;
+        let Phase::Arriving(arrival) = phase else {
+            return;
+        };
+        let end = arrival.body.end;
+        if !riders.iter().any(|(_, rider)| rider.at >= end) {
+            return;
+        }
+        let mut wakers = Wakers::new();
+        for (_, rider) in riders.iter_mut() {
+            if rider.at < behind.min(end) {
+                rider.is_cut = true;
+                wakers.extend(rider.waker.take());
+            }
+        }
+        drop(guard);
+        wake(wakers);
     }
 
     /// The body so far, by segment.

@@ -468,10 +468,10 @@ impl PartPermit {
             bytes: key,
             url_len: self.url_len,
         };
-        let is_stored = cache
-            .store
-            .put(&key, &Arc::new(entry), room, &cache.generations);
-        if whole && is_stored {
+        let entry = Arc::new(entry);
+        if !whole {
+            cache.store.put(&key, &entry, room, &cache.generations);
+        } else if cache.keep(&key, &entry, room) {
             cache.store.remove(&parts_key);
         }
     }

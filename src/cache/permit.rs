@@ -22,7 +22,7 @@ use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
 use super::entry::{Ageing, Entry, Failure, Head, strip};
 use super::fill::{Filler, Plan};
-use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase};
+use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase, Told};
 use super::form::{Coded, is_settled};
 use super::freshness::{Storable, Times, date_of, judge};
 use super::purge::Generation;
@@ -245,15 +245,18 @@ impl Permit {
         };
         let slot = self.slot_reservation();
         let length = content_length.filter(|_| !is_coded_here(plan.head.coded));
-        self.flying.flight.enter(Phase::Arriving(Box::new(Arrival {
+        let told = Told {
             head: Arc::clone(&plan.head),
             own: plan.own_fields.clone(),
             vary: plan.vary.clone(),
             tags: plan.tags.clone(),
             age: plan.age,
             length,
+        };
+        self.flying.flight.enter(Phase::Arriving(Arrival {
+            told: Arc::new(told),
             body: Growing::default(),
-        })));
+        }));
         Started::Filling(Filler::new(
             self.flying,
             plan,

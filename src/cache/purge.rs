@@ -20,7 +20,8 @@ const SLOTS: usize = 1 << 16;
 /// More purged prefixes than this at a time would make look-ups slow.
 const MAX_PREFIXES: usize = 256;
 
-/// Nothing that was asked for so long ago can still arrive.
+/// For so long a purged prefix is remembered for what may still arrive. Of what takes longer nothing is
+/// stored, and nobody new waits for it.
 const LONGEST_FETCH: Duration = Duration::from_secs(60 * 60);
 
 /// The numbers of the last purges.
@@ -33,6 +34,8 @@ pub(super) struct Generations {
     tags: Box<[Mark]>,
     prefix: Mark,
     prefixes: RwLock<Vec<Prefix>>,
+    /// The last purge of a prefix that was forgotten.
+    forgotten: AtomicU64,
 }
 
 /// The numbers of the last purges of one thing.
@@ -131,6 +134,7 @@ impl Generations {
             tags: (0..SLOTS).map(|_| Mark::default()).collect(),
             prefix: Mark::default(),
             prefixes: RwLock::default(),
+            forgotten: AtomicU64::new(0),
         }
     }
 
@@ -236,9 +240,19 @@ impl Generations {
         let Wanted(seen) = but;
         self.prefixes.write().retain(|prefix| {
             let found = seen.iter().find(|(_, number, _)| *number == prefix.number);
-            found.is_none_or(|(_, _, wanted)| *wanted)
-                || now.saturating_duration_since(prefix.at) < LONGEST_FETCH
+            let is_kept = found.is_none_or(|(_, _, wanted)| *wanted)
+                || now.saturating_duration_since(prefix.at) < LONGEST_FETCH;
+            if !is_kept {
+                self.forgotten.fetch_max(prefix.number, Ordering::AcqRel);
+            }
+            is_kept
         });
+    }
+
+    /// Whether some purge since then is forgotten, so that `standing` says too little of what is not stored
+    /// yet. To be asked after it.
+    pub(super) fn is_too_old(&self, then: Generation) -> bool {
+        self.forgotten.load(Ordering::Acquire) > then.born
     }
 
     fn purge(&self, mark: Option<&Mark>, strength: Strength) -> u64 {

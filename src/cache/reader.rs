@@ -19,7 +19,7 @@ use crate::range::Pieces;
 
 use super::Cache;
 use super::entry::{Ageing, Entry, HitBody};
-use super::flight::{Arrival, Came, Ended, Phase, Ticket};
+use super::flight::{Came, Ended, Phase, Ticket, Told};
 use super::form::{Decoding, Form};
 use super::portion::{self, Parts, Portion, cut};
 use super::purge::{Generation, Standing};
@@ -147,23 +147,20 @@ impl Waiter {
 
     /// Looks at the flight, and leaves the waker there while there is nothing to see.
     fn look(&self, ticket: &Ticket, waker: &Waker) -> Option<Seen> {
-        let mut state = ticket.flight.state.lock();
-        match &state.phase {
-            Phase::Awaiting => {
-                if let Some(rider) = state.riders.get_mut(ticket.seat) {
-                    rider.waker = Some(waker.clone());
-                }
-                None
-            }
-            Phase::Failed => Some(Seen::Other(Outcome::Failed)),
-            Phase::Refused(refusal) => Some(Seen::Other(self.released(*refusal))),
-            Phase::Ready {
+        // What is made of it is made without the lock.
+        let outcome = match Shown::by(ticket, waker)? {
+            Shown::Failed => Outcome::Failed,
+            Shown::Refused(refusal) => self.released(refusal),
+            Shown::Ready {
                 entry,
                 shared,
                 came,
-            } => Some(Seen::Other(self.ready(ticket, entry, *shared, *came))),
-            Phase::Arriving(arrival) => Some(self.arriving(ticket, arrival)),
-        }
+            } => self.ready(ticket, &entry, shared, came),
+            Shown::Arriving { told, is_windowed } => {
+                return Some(self.arriving(ticket, &told, is_windowed));
+            }
+        };
+        Some(Seen::Other(outcome))
     }
 
     /// The answer that is stored.
@@ -202,12 +199,9 @@ impl Waiter {
     }
 
     /// The answer as far as it has come.
-    fn arriving(&self, ticket: &Ticket, arrival: &Arrival) -> Seen {
+    fn arriving(&self, ticket: &Ticket, arrival: &Told, is_windowed: bool) -> Seen {
         let now = self.cache.clock.now();
         let leads = self.role.leads;
-        if arrival.body.ended == Some(Ended::Broken) {
-            return Seen::Other(Outcome::Failed);
-        }
         let shared = match arrival.age.is_reusable() {
             true => Ok(()),
             false => Err(Uncacheable::NotReusable),
@@ -220,7 +214,7 @@ impl Waiter {
         }
         let verdict = match leads {
             false => Verdict::Collapsed(self.forward),
-            true if arrival.body.is_windowed() => Verdict::Fetched(self.forward),
+            true if is_windowed => Verdict::Fetched(self.forward),
             true => Verdict::Stored(self.forward),
         };
         let Some(form) = arrival.head.form(&self.request) else {
@@ -298,6 +292,52 @@ impl Waiter {
         let is_new = self.role.leads
             && !matches!(verdict, Verdict::Fallback { .. } | Verdict::Recalled { .. });
         (!is_new || ageing.began_old()).then(|| ageing.current(now).as_secs())
+    }
+}
+
+/// What a flight shows.
+enum Shown {
+    Failed,
+    Refused(Refusal),
+    Ready {
+        entry: Arc<Entry>,
+        shared: Result<(), Uncacheable>,
+        came: Came,
+    },
+    Arriving {
+        told: Arc<Told>,
+        is_windowed: bool,
+    },
+}
+
+impl Shown {
+    /// Nothing yet: the waker is left there.
+    fn by(ticket: &Ticket, waker: &Waker) -> Option<Self> {
+        let mut state = ticket.flight.state.lock();
+        Some(match &state.phase {
+            Phase::Awaiting => {
+                if let Some(rider) = state.riders.get_mut(ticket.seat) {
+                    rider.waker = Some(waker.clone());
+                }
+                return None;
+            }
+            Phase::Failed => Self::Failed,
+            Phase::Refused(refusal) => Self::Refused(*refusal),
+            Phase::Ready {
+                entry,
+                shared,
+                came,
+            } => Self::Ready {
+                entry: Arc::clone(entry),
+                shared: *shared,
+                came: *came,
+            },
+            Phase::Arriving(arrival) if arrival.body.ended == Some(Ended::Broken) => Self::Failed,
+            Phase::Arriving(arrival) => Self::Arriving {
+                told: Arc::clone(&arrival.told),
+                is_windowed: arrival.body.is_windowed(),
+            },
+        })
     }
 }
 
@@ -468,6 +508,9 @@ impl Ticket {
         else {
             return Poll::Ready(Some(Err(ReadError)));
         };
+        if rider.is_cut {
+            return Poll::Ready(Some(Err(ReadError)));
+        }
         let before = rider.at;
         rider.at = from.unwrap_or(before);
         let read = match arrival.body.after(rider.at) {

@@ -132,6 +132,12 @@ impl Store {
         }
         let old = self.find_again(key.bytes);
         let stored = old.iter().flat_map(|slot| slot.variants.iter());
+        // What is stored was looked at when purges were forgotten, and so counts what renews its head.
+        let renews =
+            |other: &Arc<Entry>| other.vary == entry.vary && other.generation == entry.generation;
+        if replaces && generations.is_too_old(entry.generation) && !stored.clone().any(renews) {
+            return false;
+        }
         let left = stored.filter(|other| other.is_left(generations, url));
         // After a soft purge what was fetched before it is left, and must not replace what came since.
         let stands = |other: &&Arc<Entry>| {

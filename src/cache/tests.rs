@@ -663,8 +663,40 @@ fn a_body_known_to_be_too_large_is_refused_at_once() {
     assert_eq!(bypass(get(&cache, "/p")), Bypass::Uncacheable);
 }
 
-#[test]
-fn a_body_that_grows_too_large_becomes_a_window_for_those_aboard() {
+#[tokio::test(start_paused = true)]
+async fn who_holds_others_up_in_a_window_is_cut_and_not_they() {
+    let cache = cache_of(16 << 20, 300_000);
+    let leading = permit(get(&cache, "/p"));
+    let (quick, steady) = (leading.waiter(), waiter(get(&cache, "/p")));
+    let stalled = waiter(get(&cache, "/p"));
+    let mut filler = filling(start(leading, FRESH, None));
+    let mut bodies = [quick, steady, stalled].map(|waiter| shared(now_ready(waiter)).body);
+    let chunk = Bytes::from(vec![7; 100_000]);
+    for _ in 0..3 {
+        filler.push(&chunk).await.unwrap();
+    }
+    let [quick, steady, stalled] = &mut bodies;
+    assert_eq!(read(quick).0.len(), 300_000);
+    // One chunk in three seconds is enough, none at all is not.
+    let reading = async {
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let step = poll_fn(|cx| Pin::new(&mut *steady).poll_frame(cx)).await;
+            assert!(matches!(step, Some(Ok(_))));
+        }
+    };
+    let (pushed, ()) = tokio::join!(filler.push(&chunk), reading);
+    pushed.unwrap();
+    assert_eq!(read(quick).0.len(), 100_000);
+    assert_eq!(read(steady).0.len(), 100_000);
+    let (_, ended) = read(stalled);
+    assert_eq!(ended, Poll::Ready(Err(ReadError)));
+    // Alone, nobody holds anybody up.
+    drop(bodies);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_grows_too_large_becomes_a_window_for_those_aboard() {
     let cache = cache_of(16 << 20, 300_000);
     let leading = permit(get(&cache, "/p"));
     let (quick, slow) = (leading.waiter(), waiter(get(&cache, "/p")));
@@ -739,8 +771,8 @@ fn parts_count_as_long_as_they_are_read() {
     assert!(cache.stats().bytes < 5000);
 }
 
-#[test]
-fn a_windowed_fetch_whose_readers_left_is_told_to_stop() {
+#[tokio::test(start_paused = true)]
+async fn a_windowed_fetch_whose_readers_left_is_told_to_stop() {
     let cache = cache_of(16 << 20, 1000);
     let leading = permit(get(&cache, "/p"));
     let reader = leading.waiter();
@@ -858,6 +890,69 @@ fn a_fill_that_finds_no_memory_streams_through_unstored() {
     permit(get(&cache, "/p"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_for_which_there_is_no_memory_runs_less_far_ahead() {
+    let cache = cache();
+    let leading = permit(get(&cache, "/p"));
+    let reader = leading.waiter();
+    let mut filler = filling(start(leading, FRESH, None));
+    let mut reader = shared(now_ready(reader)).body;
+    let left = cache.budget.limit() - cache.budget.used();
+    let others = cache.budget.reserve(left).unwrap();
+    let chunk = Bytes::from(vec![7; 10_000]);
+    for _ in 0..7 {
+        now_ready(filler.push(&chunk)).unwrap();
+    }
+    assert!(poll_now(&mut Box::pin(filler.push(&chunk))).is_pending());
+    assert_eq!(read(&mut reader).0.len(), 70_000);
+
+    // Once there is room, what waits to be read is counted, and may be more.
+    drop(others);
+    let before = cache.budget.used();
+    for _ in 0..20 {
+        now_ready(filler.push(&chunk)).unwrap();
+    }
+    assert!(cache.budget.used() >= before + 200_000);
+    assert_eq!(read(&mut reader).0.len(), 200_000);
+    now_ready(filler.push(&chunk)).unwrap();
+    assert!(cache.budget.used() < before + 20_000);
+}
+
+#[test]
+fn small_chunks_of_a_window_are_joined_and_counted() {
+    let seed = 0x5e6;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let cache = cache_of(16 << 20, 1000);
+    let leading = permit(get(&cache, "/p"));
+    let reader = leading.waiter();
+    let mut filler = filling(start(leading, FRESH, None));
+    let mut reader = shared(now_ready(reader)).body;
+    push(&mut filler, &[7; 2000]);
+    assert_eq!(read(&mut reader).0.len(), 2000);
+    let before = cache.budget.used();
+    for _ in 0..10_000 {
+        push(&mut filler, &[7; 10]);
+    }
+    let taken = cache.budget.used() - before;
+    assert!((100_000..110_000).contains(&taken), "{taken}");
+    assert_eq!(read(&mut reader).0.len(), 100_000);
+
+    // However they are read.
+    let (mut sent, mut got) = (Vec::new(), Vec::new());
+    for _ in 0..2000 {
+        let length = random.usize(1..6000);
+        let chunk: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+            .take(length)
+            .collect();
+        push(&mut filler, &chunk);
+        sent.extend(chunk);
+        if sent.len() - got.len() > 100_000 || random.u8(..3) == 0 {
+            got.extend(read(&mut reader).0);
+            assert!(got == sent, "seed {seed:#x}");
+        }
+    }
+}
+
 // ---- purges -----------------------------------------------------------------------------------
 
 #[test]
@@ -895,6 +990,58 @@ fn a_purge_ends_what_is_stored_and_its_revalidation_in_flight() {
     store(&cache, "/q", FRESH, b"old");
     cache.purge(&Selector::All, Strength::Hard).unwrap();
     permit(get(&cache, "/q"));
+}
+
+#[test]
+fn what_outlives_the_memory_of_a_prefixs_purge_is_neither_stored_nor_waited_for() {
+    let (clock, ahead) = Clock::adjustable();
+    let cache = timed(16 << 20, 1 << 20, clock);
+    let long = &[("cache-control", "max-age=9000"), ("etag", "\"1\"")];
+    store(&cache, "/q", long, b"kept");
+    let leading = permit(get(&cache, "/p"));
+    let asked = permit(get(&cache, "/r"));
+    let mut filler = filling(start(leading, long, None));
+    push(&mut filler, b"old");
+    let prefix = Selector::Prefix {
+        scheme: "http",
+        host: "shop",
+        target: "/p",
+    };
+    cache.purge(&prefix, Strength::Hard).unwrap();
+    ahead.advance(Duration::from_secs(2 * 60 * 60));
+    cache.sweep(&[]);
+
+    // Who comes after the purge does not ride on the old fetch, which leaves nothing.
+    let fresh = permit(get(&cache, "/p"));
+    assert_eq!(filler.finish(), Filled::Purged);
+    assert!(!matches!(get(&cache, "/p"), Lookup::Hit(_)));
+    drop(fresh);
+    let mut filler = filling(start(asked, long, None));
+    push(&mut filler, b"which was it?");
+    assert_eq!(filler.finish(), Filled::Purged);
+    // Of what was stored by then it is known that the purge was not of it.
+    hit(later(&cache, "/q", 8000));
+    let request = Request {
+        source: "shop",
+        method: &Method::HEAD,
+        scheme: "http",
+        host: b"shop",
+        path_and_query: "/q",
+        headers: &HeaderMap::new(),
+        sticky_cookie: None,
+    };
+    let now = cache.clock().now();
+    let answer = (StatusCode::OK, &map(long));
+    cache.observe_head(
+        &CacheRule::default(),
+        &request,
+        now,
+        answer,
+        &mut Vec::new(),
+    );
+    hit(later(&cache, "/q", 10_000));
+    store(&cache, "/p", long, b"new");
+    assert_eq!(text(hit(get(&cache, "/p"))), b"new");
 }
 
 // ---- schedules --------------------------------------------------------------------------------
@@ -981,8 +1128,8 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
     served.fetch_add(1, Ordering::SeqCst);
 }
 
-#[test]
-fn nobody_is_forgotten_under_any_order_of_steps() {
+#[tokio::test(start_paused = true)]
+async fn nobody_is_forgotten_under_any_order_of_steps() {
     for seed in 0..300_u64 {
         let mut random = fastrand::Rng::with_seed(seed);
         // Small enough at times that bodies outgrow it and only a window is kept.
@@ -1033,6 +1180,7 @@ fn on_two_workers<F: Future<Output = ()>>(make: impl Fn(usize) -> F + Send + Syn
             let (make, barrier) = (&make, &barrier);
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
                     .build()
                     .unwrap();
                 barrier.wait();

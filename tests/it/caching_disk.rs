@@ -897,3 +897,31 @@ async fn nobody_else_reads_it_and_nothing_personal_lies_there() {
     assert_eq!(mode(&shop.path().join("journal")), 0o600);
     assert_eq!(mode(&shop.path()), 0o700);
 }
+
+#[tokio::test]
+async fn parts_that_became_whole_are_there_after_a_restart() {
+    let mut shop = shop().await;
+    shop.rule = "ranges: pass";
+    shop.origin = Origin::start("parts").await.on("*", |seen| {
+        let (first, last) = match seen.header("range") {
+            Some("bytes=0-29999") => (0, 29_999),
+            Some("bytes=30000-59999") => (30_000, 59_999),
+            other => panic!("{other:?}"),
+        };
+        Reply::new(206)
+            .body(&body("/p")[first..=last])
+            .header("content-range", &format!("bytes {first}-{last}/60000"))
+            .header("etag", "\"1\"")
+            .header("cache-control", "max-age=100")
+    });
+    let gate = shop.open().await;
+    for range in ["bytes=0-29999", "bytes=30000-59999"] {
+        gate.get_with("/p", &[("range", range)]).await.expect(206);
+    }
+    gate.until(WRITES, 1.0).await;
+    drop(gate);
+    let gate = shop.reopen(1).await;
+    let answer = gate.get("/p").await.expect(200);
+    assert!(is_from_disk(&answer), "{}", answer.cache());
+    assert_eq!(answer.body, body("/p"));
+}

@@ -17,7 +17,7 @@ use crate::cache::vary::Vary;
 const SHARDS: usize = 16;
 
 /// What one item takes in the two tables, roughly.
-const ITEM: usize = 288;
+const ITEM: usize = 296;
 
 /// A file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,13 @@ pub(super) struct Name {
     pub(super) key: u128,
     /// Of the nominated fields with their values.
     pub(super) vary: u64,
+}
+
+/// A file that was found, and not another of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) name: Name,
+    serial: u64,
 }
 
 /// What is known of a file.
@@ -50,11 +57,22 @@ pub(super) struct Index {
     bytes: AtomicU64,
     memory: AtomicUsize,
     objects: AtomicUsize,
+    /// How many were added ever.
+    added: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Filed {
+    /// Of its name.
+    vary: u64,
+    /// Of all that were added.
+    serial: u64,
+    item: Item,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    keys: HashMap<u128, SmallVec<[(u64, Item); 1]>, RandomState>,
+    keys: HashMap<u128, SmallVec<[Filed; 1]>, RandomState>,
     /// By last use.
     order: BTreeSet<(u64, Name)>,
 }
@@ -62,13 +80,18 @@ struct Shard {
 impl Shard {
     fn remove(&mut self, name: Name) -> Option<Item> {
         let variants = self.keys.get_mut(&name.key)?;
-        let at = variants.iter().position(|(vary, _)| *vary == name.vary)?;
-        let (_, item) = variants.swap_remove(at);
+        let at = variants.iter().position(|one| one.vary == name.vary)?;
+        let Filed { item, .. } = variants.swap_remove(at);
         if variants.is_empty() {
             self.keys.remove(&name.key);
         }
         self.order.remove(&(item.used, name));
         Some(item)
+    }
+
+    fn find(&mut self, name: Name) -> Option<&mut Filed> {
+        let mut variants = self.keys.get_mut(&name.key)?.iter_mut();
+        variants.find(|one| one.vary == name.vary)
     }
 }
 
@@ -79,6 +102,7 @@ impl Index {
             bytes: AtomicU64::new(0),
             memory: AtomicUsize::new(0),
             objects: AtomicUsize::new(0),
+            added: AtomicU64::new(0),
         }
     }
 
@@ -95,32 +119,33 @@ impl Index {
     }
 
     /// The file with the latest answer to a request with these fields; it counts as used.
-    pub(super) fn find(&self, key: u128, request: &HeaderMap, now: u64) -> Option<Name> {
+    pub(super) fn find(&self, key: u128, request: &HeaderMap, now: u64) -> Option<Known> {
         let mut shard = self.shard(key).lock();
         let Shard { keys, order } = &mut *shard;
-        let (vary, item) = keys
+        let Filed { vary, serial, item } = keys
             .get_mut(&key)?
             .iter_mut()
-            .filter(|(_, item)| !item.is_hidden && item.vary.matches(request))
-            .max_by_key(|(_, item)| item.dated)?;
-        let name = Name { key, vary: *vary };
+            .filter(|one| !one.item.is_hidden && one.item.vary.matches(request))
+            .max_by_key(|one| one.item.dated)?;
+        let (name, serial) = (Name { key, vary: *vary }, *serial);
         order.remove(&(item.used, name));
         item.used = now.max(item.used);
         order.insert((item.used, name));
-        Some(name)
+        Some(Known { name, serial })
     }
 
     /// Adds a file, in the place of one of the same name.
     pub(super) fn insert(&self, name: Name, item: Item) {
         let (size, memory) = (item.size, ITEM + item.vary.charge());
+        let filed = Filed {
+            vary: name.vary,
+            serial: self.added.fetch_add(1, Ordering::Relaxed),
+            item,
+        };
         let mut shard = self.shard(name.key).lock();
         let old = shard.remove(name);
-        shard.order.insert((item.used, name));
-        shard
-            .keys
-            .entry(name.key)
-            .or_default()
-            .push((name.vary, item));
+        shard.order.insert((filed.item.used, name));
+        shard.keys.entry(name.key).or_default().push(filed);
         self.bytes.fetch_add(size, Ordering::Relaxed);
         self.memory.fetch_add(memory, Ordering::Relaxed);
         self.objects.fetch_add(1, Ordering::Relaxed);
@@ -130,16 +155,35 @@ impl Index {
 
     /// Lets nobody find a file any more, which still takes its room.
     pub(super) fn hide(&self, name: Name) {
-        let mut shard = self.shard(name.key).lock();
-        let variants = shard.keys.get_mut(&name.key).into_iter().flatten();
-        for (vary, item) in variants {
-            item.is_hidden |= *vary == name.vary;
+        if let Some(filed) = self.shard(name.key).lock().find(name) {
+            filed.item.is_hidden = true;
         }
+    }
+
+    /// The same, if the file is still the one that was found; whether it is.
+    pub(super) fn hide_known(&self, known: Known) -> bool {
+        let mut shard = self.shard(known.name.key).lock();
+        let filed = shard.find(known.name);
+        filed
+            .filter(|filed| filed.serial == known.serial)
+            .map(|filed| filed.item.is_hidden = true)
+            .is_some()
     }
 
     /// Forgets a file; whether it was known.
     pub(super) fn remove(&self, name: Name) -> bool {
         let old = self.shard(name.key).lock().remove(name);
+        self.count_out(old.as_ref());
+        old.is_some()
+    }
+
+    /// The same, if the file is still the one that was found.
+    pub(super) fn remove_known(&self, known: Known) -> bool {
+        let mut shard = self.shard(known.name.key).lock();
+        let filed = shard.find(known.name);
+        let is_it = filed.is_some_and(|filed| filed.serial == known.serial);
+        let old = is_it.then(|| shard.remove(known.name)).flatten();
+        drop(shard);
         self.count_out(old.as_ref());
         old.is_some()
     }
@@ -158,7 +202,7 @@ impl Index {
         let of = |shard: &Mutex<Shard>| {
             let shard = shard.lock();
             let items = shard.keys.values().flatten();
-            items.map(|(_, item)| item.born).min()
+            items.map(|one| one.item.born).min()
         };
         self.shards.iter().filter_map(of).min()
     }
@@ -168,10 +212,10 @@ impl Index {
         let of = |shard: &Mutex<Shard>| {
             let shard = shard.lock();
             let names = shard.keys.iter().flat_map(|(key, variants)| {
-                let old = variants.iter().filter(|(_, item)| item.born < number);
-                old.map(|(vary, _)| Name {
+                let old = variants.iter().filter(|one| one.item.born < number);
+                old.map(|one| Name {
                     key: *key,
-                    vary: *vary,
+                    vary: one.vary,
                 })
             });
             names.collect::<Vec<_>>()
@@ -221,7 +265,8 @@ mod tests {
         for key in 0..40 {
             index.insert(name(key), item(u64::try_from(key).unwrap() + 1, 10));
         }
-        assert_eq!(index.find(0, &HeaderMap::new(), 99), Some(name(0)));
+        let found = index.find(0, &HeaderMap::new(), 99);
+        assert_eq!(found.map(|known| known.name), Some(name(0)));
         assert_eq!((index.bytes(), index.objects()), (400, 40));
         assert_eq!(index.oldest(), Some(1));
         assert_eq!(index.before(3).len(), 2);
@@ -273,8 +318,8 @@ mod tests {
             });
             index.find(1, &request.into_iter().collect(), 5)
         };
-        assert_eq!(asks("a").map(|name| name.vary), Some(1));
-        assert_eq!(asks("b").map(|name| name.vary), Some(2));
+        assert_eq!(asks("a").map(|known| known.name.vary), Some(1));
+        assert_eq!(asks("b").map(|known| known.name.vary), Some(2));
         assert_eq!(asks("c"), None);
     }
 }

@@ -17,10 +17,14 @@
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 mod index;
+mod orders;
 mod purges;
 mod reader;
 mod record;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io;
@@ -45,7 +49,8 @@ use super::key::Key;
 use super::purge::Strength;
 use super::vary::Vary;
 
-use index::{Index, Name};
+use index::{Index, Known, Name};
+use orders::Orders;
 use purges::Purges;
 use reader::{Found, Read};
 use writer::{Job, Writer};
@@ -62,8 +67,6 @@ const JOBS: usize = 1024;
 /// Answers that wait to be read, by reader.
 const READS: usize = 256;
 const READERS: u128 = 2;
-/// Files to be deleted of which the writer has not heard yet.
-const DOOMED: usize = 1 << 16;
 
 /// The tier on disk.
 #[derive(Debug)]
@@ -94,7 +97,8 @@ struct Shared {
     index_memory: usize,
     epoch: u64,
     purges: Mutex<Purges>,
-    doomed: Mutex<Vec<Name>>,
+    /// Taken before a lock of the index.
+    orders: Mutex<Orders>,
     /// Bytes of memory that wait to be written, and their bound.
     queued: AtomicUsize,
     most_queued: usize,
@@ -182,45 +186,7 @@ impl Disk {
         clock: &Clock,
     ) -> (Self, u64) {
         let bytes = memory.as_ref().map_or(0, Reservation::bytes);
-        let base = Base {
-            instant: clock.now(),
-            wall: record::milliseconds(clock.wall()),
-        };
-        let opened = writer::open(&config.path, base.wall, bytes / 4);
-        let (opened, error) = match opened {
-            Ok(opened) => (Some(opened), None),
-            Err(error) => (None, Some(error)),
-        };
-        let (purges, last, lock, journal) = match opened {
-            Some(opened) => (
-                opened.purges,
-                opened.last,
-                Some(opened.lock),
-                Some(opened.journal),
-            ),
-            None => (Purges::new(0, 0), 0, None, None),
-        };
-        let shared = Arc::new(Shared {
-            folder: config.path.clone(),
-            limit: config.size.0,
-            index: Index::new(),
-            index_memory: bytes - bytes / 4,
-            epoch: purges.epoch,
-            purges: Mutex::new(purges),
-            doomed: Mutex::default(),
-            queued: AtomicUsize::new(0),
-            most_queued,
-            clock: clock.clone(),
-            base,
-            up: AtomicBool::new(journal.is_some()),
-            closing: AtomicBool::new(false),
-            woken: AtomicBool::new(false),
-            lock: Mutex::new(lock),
-            counters: Counters::default(),
-        });
-        if let Some(error) = error {
-            shared.report(&error);
-        }
+        let (shared, journal, last) = Shared::open(config, bytes, most_queued, clock);
         let threads = journal.and_then(|journal| {
             let started = Threads::start(&shared, journal);
             started.inspect_err(|error| shared.fail(error)).ok()
@@ -240,7 +206,6 @@ impl Disk {
             return;
         };
         let name = name_of(key.bytes, &entry.vary);
-        self.shared.index.hide(name);
         let bytes = entry.charge;
         let is_worth = entry.age.freshness().usable_for() >= WORTH
             && u64::try_from(bytes).is_ok_and(|bytes| bytes <= self.shared.limit / 4);
@@ -248,8 +213,10 @@ impl Disk {
             return self.doom(name);
         }
         let queued = self.shared.queued.fetch_add(bytes, Ordering::AcqRel);
+        let number = self.shared.decide(name, |orders| orders.write(name));
         let job = Job::Write {
             name,
+            number,
             key: key.bytes.into(),
             entry: Arc::clone(entry),
         };
@@ -265,21 +232,15 @@ impl Disk {
     /// Deletes the answer to requests with these nominated fields.
     pub(super) fn forget(&self, key: &[u8], vary: &Vary) {
         if self.threads().is_some() {
-            let name = name_of(key, vary);
-            self.shared.index.hide(name);
-            self.doom(name);
+            self.doom(name_of(key, vary));
         }
     }
 
     fn doom(&self, name: Name) {
-        let mut doomed = self.shared.doomed.lock();
-        if doomed.len() < DOOMED {
-            doomed.push(name);
-            drop(doomed);
+        if self.shared.decide(name, |orders| orders.doom(name)) {
             self.wake();
         } else {
             // Some file may outlive its answer: none is to be believed any more.
-            drop(doomed);
             self.shared.purges.lock().lost = true;
         }
     }
@@ -312,7 +273,7 @@ impl Disk {
         let threads = self.threads()?;
         let hash = purges::hash(b"key", &[key]);
         let now = self.shared.base.wall_of(cache.clock().now());
-        let name = self.shared.index.find(hash, request, now)?;
+        let known = self.shared.index.find(hash, request, now)?;
         let reader = usize::try_from(hash % READERS).unwrap_or(0);
         let reader = threads.readers.get(reader)?;
         let mut room = None;
@@ -321,7 +282,7 @@ impl Disk {
             let (answer, read) = oneshot::channel();
             let job = Read {
                 cache: Arc::clone(cache),
-                name,
+                known,
                 key: key.into(),
                 room: room.take(),
                 answer,
@@ -411,6 +372,55 @@ impl Threads {
 }
 
 impl Shared {
+    /// Opens the folder; there is no journal if that fails. And the number of the last purge.
+    fn open(
+        config: &CacheDisk,
+        bytes: usize,
+        most_queued: usize,
+        clock: &Clock,
+    ) -> (Arc<Self>, Option<File>, u64) {
+        let base = Base {
+            instant: clock.now(),
+            wall: record::milliseconds(clock.wall()),
+        };
+        let opened = writer::open(&config.path, base.wall, bytes / 4);
+        let (opened, error) = match opened {
+            Ok(opened) => (Some(opened), None),
+            Err(error) => (None, Some(error)),
+        };
+        let (purges, last, lock, journal) = match opened {
+            Some(opened) => (
+                opened.purges,
+                opened.last,
+                Some(opened.lock),
+                Some(opened.journal),
+            ),
+            None => (Purges::new(0, 0), 0, None, None),
+        };
+        let shared = Arc::new(Self {
+            folder: config.path.clone(),
+            limit: config.size.0,
+            index: Index::new(),
+            index_memory: bytes - bytes / 4,
+            epoch: purges.epoch,
+            purges: Mutex::new(purges),
+            orders: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            most_queued,
+            clock: clock.clone(),
+            base,
+            up: AtomicBool::new(journal.is_some()),
+            closing: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            lock: Mutex::new(lock),
+            counters: Counters::default(),
+        });
+        if let Some(error) = error {
+            shared.report(&error);
+        }
+        (shared, journal, last)
+    }
+
     fn is_up(&self) -> bool {
         self.up.load(Ordering::Acquire)
     }
@@ -429,6 +439,22 @@ impl Shared {
             folder = %self.folder.display(), %error,
             "the cache does without its disk until the next start"
         );
+    }
+
+    /// Decides what is to become of a name, of which nobody finds what lies there any more.
+    fn decide<T>(&self, name: Name, what: impl FnOnce(&mut Orders) -> T) -> T {
+        let mut orders = self.orders.lock();
+        let decided = what(&mut orders);
+        self.index.hide(name);
+        decided
+    }
+
+    /// Has a file deleted that was found to be of no use, unless it is another by now.
+    fn discard(&self, known: Known) {
+        let mut orders = self.orders.lock();
+        if self.index.hide_known(known) {
+            orders.discard(known.name);
+        }
     }
 
     fn damaged(&self) {

@@ -22,7 +22,7 @@ use crate::cache::purge::{Generations, Standing};
 use crate::cache::tags::Tags;
 
 use super::Shared;
-use super::index::Name;
+use super::index::{Known, Name};
 use super::record::{Meta, PREFIX};
 
 /// Bodies are read in pieces of this size.
@@ -32,7 +32,7 @@ const PIECE: u64 = 128 * 1024;
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) cache: Arc<Cache>,
-    pub(super) name: Name,
+    pub(super) known: Known,
     pub(super) key: Box<[u8]>,
     /// For the entry, when it is known how much that takes.
     pub(super) room: Option<Reservation>,
@@ -50,7 +50,7 @@ pub(super) enum Found {
 }
 
 /// Why there is no entry.
-enum Missing {
+pub(super) enum Missing {
     /// The file is gone.
     Away,
     /// It is not as it was written.
@@ -78,7 +78,7 @@ pub(super) fn run(shared: &Shared, queue: &Receiver<Read>) {
     while let Ok(read) = queue.recv() {
         let Read {
             cache,
-            name,
+            known,
             key,
             room,
             answer,
@@ -86,28 +86,31 @@ pub(super) fn run(shared: &Shared, queue: &Receiver<Read>) {
         if answer.is_closed() || !shared.is_up() {
             continue;
         }
-        let found = match entry(shared, &cache, name, &key, room) {
+        let found = match entry(shared, &cache, known.name, &key, room) {
             Ok(entry) => Found::Entry(Box::new(entry)),
             Err(Missing::NoRoom(bytes)) => Found::NoRoom(bytes),
             Err(missing) => {
-                if matches!(missing, Missing::Damaged) {
-                    shared.damaged();
-                }
-                match missing {
-                    Missing::Failed(error) => shared.fail(&error),
-                    Missing::Away => drop(shared.index.remove(name)),
-                    // The writer deletes them by and by.
-                    Missing::Damaged | Missing::Useless => {
-                        shared.index.hide(name);
-                        shared.doomed.lock().push(name);
-                    }
-                    Missing::NoRoom(_) => {}
-                }
+                note(shared, known, &missing);
                 Found::Nothing
             }
         };
         // A fetch that has lost its patience does without.
         drop(answer.send(found));
+    }
+}
+
+/// What is found out about a file counts for that one: the writer may have put another in its place.
+pub(super) fn note(shared: &Shared, known: Known, missing: &Missing) {
+    match missing {
+        Missing::Failed(error) => shared.fail(error),
+        Missing::Away => drop(shared.index.remove_known(known)),
+        // The writer deletes them by and by.
+        Missing::Damaged => {
+            shared.damaged();
+            shared.discard(known);
+        }
+        Missing::Useless => shared.discard(known),
+        Missing::NoRoom(_) => {}
     }
 }
 

@@ -26,6 +26,8 @@ use super::{Shared, in_blocks, reader};
 pub(super) enum Job {
     Write {
         name: Name,
+        /// By which `orders` know it.
+        number: u64,
         key: Box<[u8]>,
         entry: Arc<Entry>,
     },
@@ -151,18 +153,33 @@ impl Writer {
                 break;
             }
         }
-        while let Ok(job) = self.queue.try_recv() {
-            self.work(job);
-        }
+        self.drain();
         self.attempt(Self::close);
         self.shared.up.store(false, Ordering::Release);
         drop(self.shared.lock.lock().take());
     }
 
+    /// Does what waits.
+    pub(super) fn drain(&mut self) {
+        while let Ok(job) = self.queue.try_recv() {
+            self.work(job);
+        }
+    }
+
     fn work(&mut self, job: Job) {
         self.attempt(Self::turn);
-        if let Job::Write { name, key, entry } = job {
-            self.attempt(|writer| writer.write(name, &key, &entry));
+        if let Job::Write {
+            name,
+            number,
+            key,
+            entry,
+        } = job
+        {
+            let counts = self.shared.orders.lock().counts(name, number);
+            if counts {
+                self.attempt(|writer| writer.write((name, number), &key, &entry));
+                self.shared.orders.lock().done(name, number);
+            }
             let bytes = entry.charge;
             drop(entry);
             self.shared.queued.fetch_sub(bytes, Ordering::AcqRel);
@@ -198,14 +215,14 @@ impl Writer {
         } else if !pending.is_empty() {
             self.journal.write_all(&pending)?;
         }
-        let doomed = std::mem::take(&mut *self.shared.doomed.lock());
+        let doomed = self.shared.orders.lock().take_doomed();
         for name in doomed {
             self.delete(name)?;
         }
         Ok(())
     }
 
-    fn write(&self, name: Name, key: &[u8], entry: &Entry) -> io::Result<()> {
+    fn write(&self, (name, number): (Name, u64), key: &[u8], entry: &Entry) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         // Its place, and its bytes.
         self.delete(name)?;
@@ -216,7 +233,7 @@ impl Writer {
         }
         let head = meta.encode();
         let length = (head.len() as u64).saturating_add(meta.body_length);
-        let item = Item {
+        let mut item = Item {
             vary: meta.vary,
             size: in_blocks(length),
             born: meta.born,
@@ -244,7 +261,10 @@ impl Writer {
             DirBuilder::new().mode(0o700).create(folder)?;
             fs::rename(&new, &path)?;
         }
+        let orders = shared.orders.lock();
+        item.is_hidden = !orders.counts(name, number);
         shared.index.insert(name, item);
+        drop(orders);
         shared.counters.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -270,7 +290,7 @@ impl Writer {
     }
 
     /// Makes the index of what lies there already.
-    fn scan(&mut self) -> io::Result<()> {
+    pub(super) fn scan(&mut self) -> io::Result<()> {
         for folder in fs::read_dir(self.shared.folder.join("answers"))? {
             let folder = folder?;
             if !folder.file_type()?.is_dir() {
@@ -316,7 +336,7 @@ impl Writer {
         if born < shared.purges.lock().floor {
             return remove(path);
         }
-        let item = Item {
+        let mut item = Item {
             size: in_blocks(length),
             born,
             dated: meta.dated,
@@ -325,7 +345,11 @@ impl Writer {
             vary: meta.vary.clone(),
         };
         let size = item.size;
-        shared.index.insert(reader::name_of(&meta), item);
+        let name = reader::name_of(&meta);
+        let orders = shared.orders.lock();
+        item.is_hidden = orders.is_to_go(name);
+        shared.index.insert(name, item);
+        drop(orders);
         // Of what lies there already, the longest unused makes room.
         self.make_room(0)?;
         debug_assert!(shared.index.bytes() <= shared.limit.max(size));
