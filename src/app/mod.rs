@@ -9,6 +9,7 @@ mod certificates;
 mod gauges;
 mod limits;
 mod listeners;
+mod names;
 mod rehearsal;
 mod signals;
 mod worker;

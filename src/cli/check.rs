@@ -9,7 +9,8 @@ use crate::config::{self, model};
 
 use super::{complain, say};
 
-/// Prints the findings. Success means that a process would start with this file.
+/// Prints the findings. Success means that a process would start with this file, where the names of its
+/// endpoints can be resolved.
 pub(super) fn check(path: &Path) -> ExitCode {
     match config::load(path) {
         Ok(loaded) => {
@@ -18,7 +19,7 @@ pub(super) fn check(path: &Path) -> ExitCode {
             }
             let app::Rehearsal { errors, warnings } = app::rehearse(&loaded);
             for warning in &warnings {
-                complain(format_args!("warning: {warning}\n"));
+                complain(format_args!("{warning}\n"));
             }
             if !errors.is_empty() {
                 for error in &errors {

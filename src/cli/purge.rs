@@ -60,7 +60,8 @@ struct What {
     /// All that has this tag (Surrogate-Key, Cache-Tag); may be repeated.
     #[arg(long)]
     tag: Vec<String>,
-    /// All of a host.
+    /// All of a host, by http and https. The port counts: `shop.example` does not reach what is stored for
+    /// `shop.example:8080`.
     #[arg(long)]
     host: Option<String>,
     /// Everything.

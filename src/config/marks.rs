@@ -364,6 +364,7 @@ impl<'a> Reading<'a> {
                 .hint("keep one of them, or join what they hold"),
         );
         let mut joined = (*first.value).clone();
+        self.report.repeats(entry.value.span);
         let added = Rc::unwrap_or_clone(entry.value);
         match (&mut joined.kind, added.kind) {
             (Kind::Mapping(old), Kind::Mapping(new)) => {

@@ -1,19 +1,20 @@
-//! Where a config names files.
+//! Where a config names files and endpoints.
 //!
-//! Their content is read after the config, when it is compiled. `report` keeps these places, so that
-//! `reload` and `app` can show what is wrong with a file at the key that names it. Invariant: like all
-//! that is shown, no place holds a secret.
+//! Files are read and names resolved after the config, when it is compiled. `report` keeps these places,
+//! so that `reload` and `app` can show what is wrong with them at the key that names them. Invariant: like
+//! all that is shown, no place holds a secret.
 
 use std::path::{Path, PathBuf};
 
 use super::errors::{Diagnostic, Diagnostics, Place, Severity};
 
-/// The places of a config at which files are named.
+/// The places of a config at which files and endpoints are named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
     /// The config file, as it was named.
     pub(super) file: String,
     pub(super) of: Vec<(PathBuf, Place)>,
+    pub(super) endpoints: Vec<(String, Place)>,
 }
 
 impl Places {
@@ -21,15 +22,43 @@ impl Places {
     /// place.
     #[must_use]
     pub fn blame(&self, file: &Path, message: String) -> Option<Diagnostics> {
-        let (_, place) = self.of.iter().find(|(named, _)| named == file)?;
-        Some(Diagnostics(vec![Diagnostic {
-            severity: Severity::Error,
+        let place = Some(self.file(file)?);
+        let hint = "the file is there, but what it holds is of no use here";
+        let error = self.diagnostic(Severity::Error, place, message, hint);
+        Some(Diagnostics(vec![error]))
+    }
+
+    /// The first place that names a file.
+    #[must_use]
+    pub fn file(&self, file: &Path) -> Option<&Place> {
+        let found = self.of.iter().find(|(named, _)| named == file);
+        found.map(|(_, place)| place)
+    }
+
+    /// The first place that names an endpoint.
+    #[must_use]
+    pub fn endpoint(&self, address: &str) -> Option<&Place> {
+        let found = self.endpoints.iter().find(|(named, _)| named == address);
+        found.map(|(_, place)| place)
+    }
+
+    /// What to say about one of these places.
+    #[must_use]
+    pub fn diagnostic(
+        &self,
+        severity: Severity,
+        place: Option<&Place>,
+        message: String,
+        hint: &str,
+    ) -> Diagnostic {
+        Diagnostic {
+            severity,
             message,
             file: self.file.clone(),
-            place: Some(place.clone()),
+            place: place.cloned(),
             second: None,
-            hint: Some("the file is there, but what it holds is of no use here".to_owned()),
-        }]))
+            hint: Some(hint.to_owned()),
+        }
     }
 }
 

@@ -80,6 +80,18 @@ impl Problem {
         self.span
     }
 
+    /// Whether two values do not fit together that only stand together because their key was given
+    /// twice, which has been said.
+    fn is_of_joining(&self, repeated: &[Span]) -> bool {
+        let (Some(one), Some(other)) = (self.span, &self.second) else {
+            return false;
+        };
+        let other = other.0;
+        repeated
+            .iter()
+            .any(|joined| joined.contains(one.start) != joined.contains(other.start))
+    }
+
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
@@ -110,6 +122,9 @@ pub(crate) struct Report {
     misspelt: RefCell<HashSet<(Mark, String)>>,
     secrets: RefCell<Vec<Span>>,
     files: RefCell<Vec<(PathBuf, Span)>>,
+    endpoints: RefCell<Vec<(String, Span)>>,
+    /// Values of keys that were given before.
+    repeated: RefCell<Vec<Span>>,
 }
 
 impl Report {
@@ -158,16 +173,31 @@ impl Report {
         self.files.borrow_mut().push((path, span));
     }
 
-    /// The places of files with their source lines.
+    /// Remembers that an endpoint is named here.
+    pub(crate) fn names_endpoint(&self, span: Span, address: &str) {
+        self.endpoints.borrow_mut().push((address.to_owned(), span));
+    }
+
+    /// Remembers that the value here was joined to one that its key had before.
+    pub(crate) fn repeats(&self, span: Span) {
+        self.repeated.borrow_mut().push(span);
+    }
+
+    /// The places of files and endpoints with their source lines.
     pub(crate) fn places(&self, text: &str, file: &Path) -> Places {
         let masked = Source::new(text, &self.secrets.borrow());
         let files = self.files.borrow();
         let of = files
             .iter()
             .map(|(path, span)| (path.clone(), masked.place(*span)));
+        let endpoints = self.endpoints.borrow();
+        let endpoints = endpoints
+            .iter()
+            .map(|(address, span)| (address.clone(), masked.place(*span)));
         Places {
             file: shown(file),
             of: of.collect(),
+            endpoints: endpoints.collect(),
         }
     }
 
@@ -177,7 +207,11 @@ impl Report {
         let file = shown(file);
         let has_errors = self.has_errors();
         let mut diagnostics: Vec<Diagnostic> = Vec::new();
+        let repeated = self.repeated.into_inner();
         for problem in self.problems.into_inner() {
+            if problem.is_of_joining(&repeated) {
+                continue;
+            }
             let Problem {
                 severity,
                 span,

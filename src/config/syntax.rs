@@ -4,6 +4,8 @@
 //! broken; what is wanted is the mistake that usually breaks it. Nothing of a value is repeated here,
 //! since it may be a secret.
 
+use std::net::Ipv6Addr;
+
 use super::errors::quotable;
 
 /// A syntax error in an operator's words, with what usually causes it.
@@ -21,6 +23,12 @@ pub(crate) fn explain(info: &str, line: &str, column: usize) -> (String, Option<
         return explained(
             "a value that starts with `*` repeats a value named with `&`, and there is none",
             "put the value in quotes: \"*.shop.example\"",
+        );
+    }
+    if let Some(address) = bare_ipv6(line, column) {
+        return (
+            "an address that begins with `[` reads as a list".to_owned(),
+            Some(format!("put it in quotes: \"{address}\"")),
         );
     }
     if info.contains("unexpected character") || info.contains("any token") {
@@ -71,4 +79,19 @@ pub(crate) fn explain(info: &str, line: &str, column: usize) -> (String, Option<
         );
     }
     (format!("not valid YAML: {}", quotable(info)), None)
+}
+
+/// The IPv6 address with its port whose bracket closes before `column`, if there is one: to YAML it is a
+/// list, and what follows is too much.
+fn bare_ipv6(line: &str, column: usize) -> Option<String> {
+    let (at, _) = line.char_indices().nth(column.checked_sub(1)?)?;
+    let (before, rest) = line.split_at_checked(at)?;
+    let (_, inner) = before.strip_suffix(']')?.rsplit_once('[')?;
+    let address: Ipv6Addr = inner.parse().ok()?;
+    let port: String = rest
+        .strip_prefix(':')?
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    (!port.is_empty()).then(|| format!("[{address}]:{port}"))
 }

@@ -363,3 +363,70 @@ fn the_manual_lists_every_family_as_it_is() {
         "docs/metrics.md has rows for nothing"
     );
 }
+
+/// The values in the table below a heading of the manual, in their order.
+fn values_below<'a>(manual: &'a str, heading: &str) -> Vec<&'a str> {
+    let (_, section) = manual
+        .split_once(&format!("\n### {heading}\n"))
+        .unwrap_or_else(|| panic!("docs/metrics.md has no section {heading}"));
+    section
+        .lines()
+        .take_while(|line| !line.starts_with('#'))
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .flat_map(|(values, _)| values.split("`, `"))
+        .collect()
+}
+
+#[test]
+fn the_manual_lists_every_value_of_every_label() {
+    macro_rules! texts {
+        ($enum:ident) => {
+            $enum::ALL.iter().map(|value| value.as_str()).collect()
+        };
+    }
+    let manual = include_str!("../../docs/metrics.md");
+    let expected: [(&str, &str, Vec<&str>); 11] = [
+        (
+            "result",
+            "headgate_cache_requests_total",
+            texts!(CacheResult),
+        ),
+        (
+            "reason",
+            "headgate_cache_bypasses_total",
+            texts!(CacheBypass),
+        ),
+        (
+            "reason",
+            "headgate_cache_refusals_total",
+            texts!(CacheRefusal),
+        ),
+        ("selector", "headgate_cache_purges_total", texts!(PurgeKind)),
+        (
+            "strength",
+            "headgate_cache_purges_total",
+            texts!(PurgeStrength),
+        ),
+        (
+            "reason",
+            "headgate_connections_closed_total",
+            texts!(CloseReason),
+        ),
+        ("by", "headgate_http2_resets_total", texts!(Side)),
+        ("code", "headgate_http2_goaways_total", texts!(Http2Code)),
+        ("kind", "headgate_http2_floods_total", texts!(Http2Flood)),
+        ("reason", "headgate_rejects_total", texts!(RejectReason)),
+        (
+            "reason",
+            "headgate_upstream_tunnels_total",
+            texts!(TunnelEnd),
+        ),
+    ];
+    for (label, family, texts) in expected {
+        let listed = values_below(manual, &format!("`{label}` of `{family}`"));
+        assert_eq!(listed, texts, "{label} of {family}");
+    }
+    let errors: Vec<&str> = texts!(ProxyError);
+    let listed = values_below(manual, "`reason` of `headgate_upstream_errors_total`");
+    assert_eq!(listed, errors);
+}

@@ -16,7 +16,6 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs as provider, verify_tls12_signature,
     verify_tls13_signature,
 };
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 
@@ -138,8 +137,10 @@ impl Files {
         let (chain, key) = match &typed.identity {
             None => (Vec::new(), None),
             Some(pair) => {
-                let key = PrivateKeyDer::from_pem_file(&pair.key)
-                    .map_err(|error| unusable("key", &pair.key, &error))?;
+                let key = std::fs::read(&pair.key)
+                    .map_err(|error| error.to_string())
+                    .and_then(|pem| roots::private_key(&pem))
+                    .map_err(|reason| unusable("key", &pair.key, &reason))?;
                 let chain = roots::read(&pair.cert);
                 let chain = chain.map_err(|reason| unusable("cert", &pair.cert, &reason))?;
                 (chain, Some(key))

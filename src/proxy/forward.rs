@@ -36,6 +36,7 @@ use crate::upstream::exchange::Reuse;
 use crate::upstream::{self, ExchangeError, Fault, Fields, Outgoing, RequestBody, Retry, Stage};
 use crate::wire::{ClientAddress, Peer};
 
+use super::complaints::causes;
 use super::context::{Context, Exchange, Hints};
 use super::edge;
 use super::headers;
@@ -402,11 +403,28 @@ fn report(order: &Order, upstream: &snapshot::Upstream, picked: &Picked, error: 
     }
     let is_dead = error.stage == Stage::Dial
         || (error.retry == Retry::OtherEndpoint && error.reason != ProxyError::HttpResponseTimeout);
+    let now = Instant::now();
+    complain(order, upstream, error, now);
     if is_dead {
-        picked
-            .in_flight
-            .endpoint()
-            .failed(order.worker.ms(Instant::now()));
+        picked.in_flight.endpoint().failed(order.worker.ms(now));
         upstream.pool.members()[picked.member].status.suspect();
+    }
+}
+
+/// Tells the log why an endpoint cannot be reached or how it breaks TLS, not for each request.
+fn complain(order: &Order, upstream: &snapshot::Upstream, error: &ExchangeError, now: Instant) {
+    let what = match error.reason {
+        ProxyError::TlsCertificateError
+        | ProxyError::TlsAlertReceived
+        | ProxyError::TlsProtocolError => "TLS to an endpoint failed",
+        _ if error.stage == Stage::Dial => "an endpoint cannot be reached",
+        _ => return,
+    };
+    let complaints = &order.worker.complaints;
+    if let Some(untold) = complaints.due(&upstream.name, error.reason, now) {
+        tracing::warn!(
+            upstream = %upstream.name, endpoint = %error.endpoint, reason = error.reason.as_str(),
+            cause = causes(error), untold, "{what}"
+        );
     }
 }

@@ -14,6 +14,7 @@ pub mod access_log;
 mod cached;
 mod challenge;
 mod claims;
+mod complaints;
 mod context;
 mod cors;
 mod debug;

@@ -27,6 +27,7 @@ use crate::upstream::request_body::Pace;
 use crate::wire::{Answering, Early, Fault, Handler, Peer};
 
 use super::access_log;
+use super::complaints::Complaints;
 use super::removed::{Old, Removed};
 use super::{Outbound, handle};
 
@@ -65,6 +66,8 @@ pub struct Worker {
     pub(super) compressors: Budget,
     /// Threads that read files, made when there is something to read.
     pub(super) disk: Disk,
+    /// What the log was told of failing endpoints.
+    pub(super) complaints: Complaints,
     /// Reused for cache keys, so that a look-up allocates nothing.
     pub(super) scratch: RefCell<Vec<u8>>,
     /// Where the texts of request ids are cut from.
@@ -97,6 +100,7 @@ impl Worker {
             log: RefCell::new(log),
             compressors: Budget::default(),
             disk: Disk::default(),
+            complaints: Complaints::default(),
             scratch: RefCell::default(),
             ids: RefCell::new(BytesMut::with_capacity(IDS)),
         })

@@ -310,3 +310,110 @@ routes: [{ name: r, upstream: a }]
         assert!(ended.errors.contains(part), "{part}\n{}", ended.errors);
     }
 }
+
+/// What `check` and `run` say of the same config, without and with this in it.
+async fn checked(folder: &TempDir, config: &Config) -> (Option<i32>, String) {
+    std::fs::write(folder.path().join("gate.yaml"), config.text()).unwrap();
+    let mut process = Process::start(["check", "-c", "gate.yaml"], folder.path());
+    let status = process.end().await;
+    (status.code(), process.errors().join("\n"))
+}
+
+#[tokio::test]
+async fn an_access_log_that_cannot_be_opened_is_an_error_at_its_place() {
+    let folder = TempDir::new().unwrap();
+    let to = |path: &str| {
+        let top = format!("access_log: {{ format: json, path: {path} }}");
+        Config::to_endpoints("127.0.0.1:1", "").top(&top)
+    };
+    for path in ["nowhere/access.log", "."] {
+        let (code, said) = checked(&folder, &to(path)).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("error: the access log cannot be opened"),
+            "{said}"
+        );
+        assert!(
+            said.contains("--> gate.yaml:") && said.contains('^'),
+            "{said}"
+        );
+        assert!(said.ends_with("1 error found"), "{said}");
+    }
+    assert_eq!(
+        checked(&folder, &to("access.log")).await,
+        (Some(0), String::new())
+    );
+    assert!(!folder.path().join("access.log").exists());
+    // What is not written is not opened.
+    let off =
+        Config::to_endpoints("127.0.0.1:1", "").top("access_log: { path: nowhere/access.log }");
+    assert_eq!(checked(&folder, &off).await, (Some(0), String::new()));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_resolved_is_a_warning_and_ends_a_start() {
+    let folder = TempDir::new().unwrap();
+    let config = Config::to_endpoints("nobody.invalid:80, 127.0.0.1:1", "");
+
+    let (code, said) = checked(&folder, &config).await;
+    assert_eq!(code, Some(0), "{said}");
+    let warning = "warning: the endpoint nobody.invalid:80 cannot be resolved here: ";
+    assert!(said.contains(warning), "{said}");
+    assert!(
+        said.contains("--> gate.yaml:") && said.contains("^^^^^^^^^^^^^^^^^"),
+        "{said}"
+    );
+    let ended = run("run", &config.text()).await;
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        ended
+            .errors
+            .contains("nobody.invalid:80 cannot be resolved"),
+        "{}",
+        ended.errors
+    );
+}
+
+#[tokio::test]
+async fn a_disk_that_the_cache_could_not_use_is_a_warning() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("others")).unwrap();
+    std::fs::write(folder.path().join("others/file"), "").unwrap();
+    let to = |path: &str| {
+        let top = format!("cache: {{ disk: {{ path: {path} }} }}");
+        Config::to_endpoints("127.0.0.1:1", "").top(&top)
+    };
+    for (path, reason) in [
+        ("others", "the folder holds files of somebody else"),
+        ("others/file", ""),
+        ("others/file/below", ""),
+    ] {
+        let (code, said) = checked(&folder, &to(path)).await;
+        assert_eq!(code, Some(0), "{said}");
+        let warning = format!("warning: the cache would do without its disk: {reason}");
+        assert!(said.contains(&warning), "{said}");
+        assert!(
+            said.contains("--> gate.yaml:") && said.contains('^'),
+            "{said}"
+        );
+    }
+    assert_eq!(
+        checked(&folder, &to("new/cache")).await,
+        (Some(0), String::new())
+    );
+    assert!(!folder.path().join("new").exists());
+}
+
+#[tokio::test]
+async fn a_config_without_routes_does_not_start() {
+    let text = "listeners: [{ address: 127.0.0.1:0 }]\nadmin: { address: 127.0.0.1:0 }\n";
+    for command in ["check", "run"] {
+        let ended = run(command, text).await;
+        assert_eq!(ended.status.code(), Some(1), "{command}");
+        assert!(
+            ended.errors.contains("the config has no `routes`"),
+            "{}",
+            ended.errors
+        );
+    }
+}

@@ -122,6 +122,35 @@ async fn a_certificate_that_is_not_accepted_is_a_bad_gateway_and_nothing_arrives
     let all = [("reason", "tls_certificate_error")];
     gate.until("headgate_upstream_errors_total", &all, 2.0)
         .await;
+    let line = gate.log("TLS to an endpoint failed").await;
+    assert_eq!(line["reason"], "tls_certificate_error", "{line}");
+    assert_eq!(line["endpoint"], endpoint, "{line}");
+    let cause = line["cause"].as_str().unwrap();
+    assert!(cause.contains("certificate"), "{line}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_is_told_of_once_with_the_reason() {
+    // Nobody listens on a port that was given back, and it is not given out again soon.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = taken.local_addr().unwrap().to_string();
+    drop(taken);
+    let gate = Gate::start(&Config::to_endpoints(&endpoint, "").one_worker()).await;
+
+    for _ in 0..5 {
+        gate.get("/").await.problem(502);
+    }
+
+    let line = gate.log("an endpoint cannot be reached").await;
+    assert_eq!(line["upstream"], "shop", "{line}");
+    assert_eq!(line["endpoint"], endpoint, "{line}");
+    assert_eq!(line["reason"], "connection_refused", "{line}");
+    let cause = line["cause"].as_str().unwrap();
+    assert!(cause.contains("Connection refused"), "{line}");
+    let all = [("reason", "connection_refused")];
+    gate.until("headgate_upstream_errors_total", &all, 5.0)
+        .await;
+    assert_eq!(gate.logged("an endpoint cannot be reached"), 1);
 }
 
 #[tokio::test]

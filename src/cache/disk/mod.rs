@@ -56,6 +56,7 @@ use reader::{Found, Read};
 use writer::{Job, Writer};
 
 pub(super) use purges::Purged;
+pub(super) use writer::LOCK;
 
 /// Answers that may be used unasked for less than this are not worth a file.
 const WORTH: Duration = Duration::from_secs(10);

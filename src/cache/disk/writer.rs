@@ -36,7 +36,7 @@ pub(super) enum Job {
 }
 
 /// Which folders are ours, and in use.
-const LOCK: &str = "headgate-cache.lock";
+pub(in crate::cache) const LOCK: &str = "headgate-cache.lock";
 
 /// A folder that is ours.
 pub(super) struct Opened {

@@ -138,10 +138,11 @@ impl Cx<'_> {
         for (index, item) in raw.0.unwrap_or_default().into_iter().enumerate() {
             let Some(typed) = item.0 else { continue };
             let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"&=#?".contains(&byte);
-            if typed.is_empty() || !typed.bytes().all(is_plain) {
+            let name = typed.strip_suffix('*').unwrap_or(&typed);
+            if typed.is_empty() || name.contains('*') || !name.bytes().all(is_plain) {
                 let message = format!("`{}` is not the name of a parameter", quotable(&typed));
-                let hint =
-                    "write it as it stands in the query, or `begins_*` for all that begin so";
+                let hint = "write it as it stands in the query, `begins_*` for all that begin so, \
+                            or `*` for all";
                 self.error(at.item(index).span(), message, hint);
                 continue;
             }

@@ -112,7 +112,7 @@ pub(crate) fn convert(
         claims: cx.claims(claims.0.unwrap_or_default(), at.field("claims")),
         keep_underscores: cx.keep_odd,
         trace: trace.0.unwrap_or_default(),
-        routes: cx.routes(routes, at.field("routes"), &targets),
+        routes: cx.routes(routes, at, &targets),
         admin,
         upstreams,
         shard_maps,

@@ -1,9 +1,11 @@
 //! What is allowed and hardly meant: warned about, once the rest is read.
 //!
-//! Proxies that are everybody, and routes that no request can reach by the config's own rules.
+//! Proxies that are everybody, and routes that no request can reach by the config's own rules, or only by
+//! a path that nobody asks for.
 //! Invariant: nothing here is an error, and nothing changes what the config means.
 
 use super::Cx;
+use super::patterns::{NO_EXPRESSIONS, is_like_an_expression};
 use crate::config::marks::{At, Kind};
 use crate::config::model::{self, PathRules};
 use crate::config::report::Problem;
@@ -66,6 +68,11 @@ impl Cx<'_> {
         let Kind::Scalar { text, .. } = &at.node.kind else {
             return;
         };
+        if is_like_an_expression(text) {
+            let message = "the path is taken as it stands, letter by letter";
+            let problem = Problem::warning(at.span(), message);
+            self.report.push(problem.hint(NO_EXPRESSIONS));
+        }
         if text.contains(';') && !rules.keep_semicolon {
             let message = "the route takes nothing: paths with `;` are refused";
             let hint = "set `paths: { semicolon: keep }`, or match without it";

@@ -253,6 +253,15 @@ pub(super) fn path(typed: &str) -> Result<PathPattern, Fault> {
     })
 }
 
+/// What those want who write a path as for other servers.
+pub(super) const NO_EXPRESSIONS: &str = "there are no regular expressions: write `{name}` for one segment, \
+     `{*rest}` for all that follow, or use `path_prefix`";
+
+/// Whether a path that could be meant as it stands is probably a regular expression.
+pub(super) fn is_like_an_expression(path: &str) -> bool {
+    path.contains(".*") || path.contains(".+") || path.contains("(?") || path.ends_with('$')
+}
+
 /// The parts between slashes, without the empty one before the first.
 fn segments(typed: &str) -> Result<Vec<&str>, Fault> {
     match typed.strip_prefix('/') {
@@ -260,7 +269,12 @@ fn segments(typed: &str) -> Result<Vec<&str>, Fault> {
         None => {
             let shown = quotable(typed);
             let message = format!("the path `{shown}` does not start with `/`");
-            Err(Fault::new(message, format!("write `/{shown}`")))
+            let hint = if typed.starts_with(['~', '^']) {
+                NO_EXPRESSIONS.to_owned()
+            } else {
+                format!("write `/{shown}`")
+            };
+            Err(Fault::new(message, hint))
         }
     }
 }
@@ -329,10 +343,12 @@ fn literal(part: &str, whole: &str) -> Result<Arc<str>, Fault> {
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || sub_delims.contains(&b))
     {
-        return refuse(
-            "has a character that no URL has",
-            "percent-encode it as UTF-8",
-        );
+        let hint = if part.contains(['\\', '[', ']', '^', '|']) {
+            NO_EXPRESSIONS
+        } else {
+            "percent-encode it as UTF-8"
+        };
+        return refuse("has a character that no URL has", hint);
     }
     let bytes = part.as_bytes();
     let encoded = |at: usize| {

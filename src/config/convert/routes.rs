@@ -41,9 +41,18 @@ impl Cx<'_> {
     pub(super) fn routes(
         self,
         raw: raw::List<raw::Route>,
-        at: At<'_>,
+        root: At<'_>,
         targets: &Targets<'_>,
     ) -> Vec<Route> {
+        // A file that was cut off ends before its routes, and would stop all that a running one serves.
+        const HINT: &str =
+            "every request would get 404: add `routes: [{ name: NAME, upstream: NAME }]`";
+        let at = root.field("routes");
+        match &raw.0 {
+            None => self.missing(root, "routes", "the config has no `routes`", HINT),
+            Some(items) if items.is_empty() => self.error(at.span(), "`routes` is empty", HINT),
+            Some(_) => {}
+        }
         let mut names = Unique::new();
         let mut apart = Apart::default();
         let mut routes = Vec::new();
@@ -153,7 +162,8 @@ impl Cx<'_> {
             let is_misspelt =
                 |(key, _): (&str, &str)| self.report.is_misspelt(at.node.span.start, key);
             if !to_https && !TARGETS.into_iter().any(is_misspelt) {
-                let hint = "add `upstream: NAME`, `shard_map: NAME` or `files: { root: FOLDER }`";
+                let hint = "add `upstream: NAME`, `shard_map: NAME`, `redirect: { to: URL }`, \
+                            `respond: { status: 200 }` or `files: { root: FOLDER }`";
                 self.error(place_of(at), format!("{route} leads nowhere"), hint);
             }
             return;
@@ -281,7 +291,7 @@ impl Cx<'_> {
         } = raw;
         let host = host
             .0
-            .and_then(|typed| self.settle(at.field("host"), patterns::host(&typed)));
+            .and_then(|raw::Host(typed)| self.settle(at.field("host"), patterns::host(&typed)));
         if at.has("path") && at.has("path_prefix") {
             self.report.push(
                 Problem::error(

@@ -40,6 +40,16 @@ impl Cx<'_> {
         let address = address
             .0
             .and_then(|typed| self.address(at.field("address"), &typed));
+        if let Some(address) = address
+            && !address.ip().to_canonical().is_loopback()
+        {
+            // Names in `hosts` keep web pages away and nobody else.
+            let message =
+                "whoever reaches the admin listener can purge, reload and read the config";
+            let hint = "listen on 127.0.0.1, or let a firewall admit operators and scrapers alone";
+            let problem = Problem::warning(at.field("address").span(), message);
+            self.report.push(problem.hint(hint));
+        }
         Admin {
             address: address.unwrap_or(defaults::ADMIN),
             hosts,
@@ -200,7 +210,12 @@ impl Cx<'_> {
                 );
                 AccessLogPath::Stdout
             }
-            Some(file) => AccessLogPath::File(self.path(file)),
+            Some(file) => {
+                let path = self.path(file);
+                let place = at.field("path").span();
+                self.report.names_file(place, path.clone());
+                AccessLogPath::File(path)
+            }
         };
         let format = self
             .choice(at, "format", &format, &formats)
@@ -261,8 +276,11 @@ impl Cx<'_> {
             );
             return None;
         };
+        let place = at.field("path").span();
+        let path = self.path(folder);
+        self.report.names_file(place, path.clone());
         Some(CacheDisk {
-            path: self.path(folder),
+            path,
             size: size.unwrap_or(defaults::CACHE_DISK),
         })
     }

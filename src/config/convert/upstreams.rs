@@ -113,6 +113,7 @@ impl Cx<'_> {
                 continue;
             };
             unique.check(self, at.span(), "the endpoint", address.clone());
+            self.report.names_endpoint(at.span(), &address);
             let weight = weight.unwrap_or(defaults::WEIGHT);
             endpoints.push(Endpoint {
                 address: Arc::from(address),

@@ -240,6 +240,10 @@ pub(crate) struct Sticky {
     pub(crate) key_file: Text,
 }
 
+/// A host to match; `reader` says what to do instead of a list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Host(pub(crate) String);
+
 /// A text that `reader` keeps out of every message and out of the document.
 #[derive(Deserialize)]
 pub(crate) struct Secret(pub(crate) String);
@@ -324,7 +328,7 @@ pub(crate) struct Route {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Match {
-    pub(crate) host: Text,
+    pub(crate) host: Lenient<Host>,
     pub(crate) path: Text,
     pub(crate) path_prefix: Text,
     pub(crate) methods: List<String>,

@@ -94,6 +94,15 @@ struct Reader<'a> {
     report: &'a Report,
 }
 
+/// Structs all of whose keys have a default, so that `{}` switches on what they stand for.
+const NEED_NOTHING: [&str; 5] = [
+    "CacheRule",
+    "Compress",
+    "HealthCheck",
+    "Sticky",
+    "UpstreamTls",
+];
+
 /// Only says that reading failed; the problem is in the report.
 #[derive(Debug)]
 struct Refused;
@@ -224,7 +233,19 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 )),
             )),
             (_, None) => {
-                Err(self.refuse("a mapping", Some(format!("its keys are {}", list(fields)))))
+                let keys = format!("its keys are {}", list(fields));
+                let hint = match (self.subject, scalar(self.at.node)) {
+                    (Subject::Key(key), Some(Scalar::Bool(true)))
+                        if NEED_NOTHING.contains(&name) =>
+                    {
+                        format!("write `{}: {{}}` for its defaults; {keys}", quotable(key))
+                    }
+                    (Subject::Key(_), Some(Scalar::Bool(false))) => {
+                        "leave it out: what is not there is off".to_owned()
+                    }
+                    _ => keys,
+                };
+                Err(self.refuse("a mapping", Some(hint)))
             }
         }
     }
@@ -301,6 +322,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Refused> {
         if name == "Secret" {
             self.report.secret(self.at.node.span);
+        }
+        if name == "Host" && matches!(self.at.node.kind, Kind::Sequence(_)) {
+            let hint = "a route matches one host or `*.NAME`: write one route for each";
+            return Err(self.refuse("a single value", Some(hint.to_owned())));
         }
         visitor.visit_newtype_struct(self)
     }

@@ -1,6 +1,6 @@
 //! The key `acme`: its defaults, and what an operator reads about mistakes in it.
 
-use super::{good, refused};
+use super::{good, refused, routed};
 use crate::config::model::AcmeChallenge;
 
 #[test]
@@ -17,6 +17,7 @@ acme:
   directory: http://ca.example/directory
   staging: true
   challenge: dns-01
+routes: [{ name: none, respond: { status: 204 } }]
 ",
     );
     assert_eq!(
@@ -106,7 +107,7 @@ error: unknown value `dns-01` for `challenge`
 fn acme_and_the_listeners_must_fit() {
     const ACME: &str = "acme: { domains: [a.example], state: s, terms_agreed: true";
     let refusal = |listeners: &str, acme: &str| {
-        let shown = refused(&format!("listeners: [{listeners}]\n{acme}\n"));
+        let shown = refused(&routed(&format!("listeners: [{listeners}]\n{acme}\n")));
         shown.lines().next().unwrap().to_owned()
     };
     let plain = "{ address: 127.0.0.1:0 }";

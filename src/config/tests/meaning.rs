@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HEAD, good};
+use super::{HEAD, good, routed, whole};
 use crate::config::errors::LoadError;
 use crate::config::model::{
     AccessLogFormat, AccessLogPath, Balance, CacheRule, Coding, Compress, Files, HostPattern,
@@ -354,7 +354,7 @@ fn what_is_hardly_meant_is_a_warning() {
             None,
         ),
     ] {
-        let loaded = parse(&text, Path::new("gate.yaml")).unwrap();
+        let loaded = parse(&routed(&text), Path::new("gate.yaml")).unwrap();
         let shown: Vec<_> = loaded.warnings.iter().map(|it| &*it.message).collect();
         assert_eq!(shown, Vec::from_iter(warned), "{text}");
     }
@@ -376,6 +376,7 @@ fn the_document_shows_what_was_typed_but_no_secret() {
                 "sticky": { "key": "<redacted>" },
                 "max_idle": 8,
             }},
+            "routes": [{ "name": "none", "respond": { "status": 204 } }],
         })
     );
     assert!(!format!("{loaded:?}").contains("0123456789abcdef"));
@@ -387,7 +388,7 @@ fn a_key_file_is_read_from_the_folder_of_the_config_without_its_newline() {
     std::fs::write(folder.path().join("k"), "0123456789abcdef\n").unwrap();
     let path = folder.path().join("gate.yaml");
     let text = "upstreams: { a: { endpoints: [h:1], sticky: { key_file: k } } }\naccess_log: { path: log }\n";
-    std::fs::write(&path, format!("{HEAD}{text}")).unwrap();
+    std::fs::write(&path, whole(text)).unwrap();
     let config = load(&path).unwrap().config;
     let key = config.upstreams[0].sticky.clone().unwrap().key;
     assert_eq!(key, Some(Secret(Arc::from(*b"0123456789abcdef"))));
@@ -424,7 +425,7 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn the_hash_is_that_of_the_text() {
-    let hash = |text: &str| parse(text, Path::new("x")).unwrap().sha256;
+    let hash = |text: &str| parse(&routed(text), Path::new("x")).unwrap().sha256;
     assert_eq!(
         hash("listeners: [{ address: 127.0.0.1:0 }]"),
         hash("listeners: [{ address: 127.0.0.1:0 }]")
@@ -469,7 +470,7 @@ fn a_listener_on_a_unix_socket_has_a_path_a_mode_and_trusted_proxies() {
     proxy_protocol: { from: [unix, 10.0.0.0/8, '::1'] }
   - address: '[::]:80'
 limits: { connections: 9, connections_per_address: 0 }
-routes: []
+routes: [{ name: none, respond: { status: 204 } }]
 ";
     let loaded = parse(text, Path::new("/etc/headgate/gate.yaml"));
     let config = loaded.unwrap_or_else(|error| panic!("{error}")).config;

@@ -1,6 +1,6 @@
 //! What the operator reads: rendered in full where the form matters, by place and message elsewhere.
 
-use super::{errors, refused};
+use super::{errors, good, refused, routed, whole};
 use crate::config::parse;
 
 /// What a config needs besides listeners.
@@ -362,7 +362,7 @@ fn listeners_are_judged_together() {
             "cannot read the file `/dev/null`: it is not a regular file",
         ),
     ] {
-        let shown = refused(text);
+        let shown = refused(&routed(text));
         assert!(
             shown.starts_with(&format!("error: {error}\n")),
             "{text}{shown}"
@@ -1065,7 +1065,7 @@ fn a_listener_that_lets_in_whom_another_turns_away_is_warned_about() {
 
 #[test]
 fn certificates_that_are_not_verified_are_warned_about() {
-    let loaded = super::good("upstreams: { a: { endpoints: [h:1], tls: { verify: false } } }\n");
+    let loaded = good("upstreams: { a: { endpoints: [h:1], tls: { verify: false } } }\n");
     assert!(
         loaded
             .warnings
@@ -1130,7 +1130,11 @@ fn a_damaged_example_is_read_or_refused_in_order() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of mistakes")]
 fn listeners_on_unix_sockets_and_their_proxies_are_checked() {
-    let listener = |text: &str| format!("listeners: [{{ {text} }}]\nroutes: []\n");
+    let listener = |text: &str| {
+        format!(
+            "listeners: [{{ {text} }}]\nroutes: [{{ name: none, respond: {{ status: 204 }} }}]\n"
+        )
+    };
     let long = "s".repeat(108);
     for (text, place, message, hint) in [
         (
@@ -1240,7 +1244,9 @@ fn listeners_on_unix_sockets_and_their_proxies_are_checked() {
 #[test]
 fn limits_on_connections_have_bounds() {
     assert_eq!(
-        errors("limits: { connections: 0, connections_per_address: -1 }\nroutes: []\n"),
+        errors(
+            "limits: { connections: 0, connections_per_address: -1 }\nroutes: [{ name: none, respond: { status: 204 } }]\n"
+        ),
         [
             "0 | `connections` must be at least 1, it is 0",
             "-1 | `connections_per_address` must be at least 0, it is -1",
@@ -1250,7 +1256,199 @@ fn limits_on_connections_have_bounds() {
 
 #[test]
 fn a_carriage_return_alone_ends_a_line() {
-    let shown = refused("listeners: [{ address: 127.0.0.1:0 }]\rworkers: many\r\nroutes: []\n");
+    let shown = refused(
+        "listeners: [{ address: 127.0.0.1:0 }]\rworkers: many\r\nroutes: [{ name: none, respond: { status: 204 } }]\n",
+    );
     let words = " --> gate.yaml:2:10\n  |\n2 | workers: many\n  |          ^^^^";
     assert!(shown.contains(words), "{shown}");
+}
+
+#[test]
+fn a_config_without_routes_is_refused() {
+    let hint = "every request would get 404: add `routes: [{ name: NAME, upstream: NAME }]`";
+    for (text, message, place) in [
+        (
+            "listeners: [{ address: 127.0.0.1:0 }]\n",
+            "the config has no `routes`",
+            "1:1",
+        ),
+        (
+            "listeners: [{ address: 127.0.0.1:0 }]\nroutes: []\n",
+            "`routes` is empty",
+            "2:9",
+        ),
+    ] {
+        let shown = refused(text);
+        assert!(shown.starts_with(&format!("error: {message}\n")), "{shown}");
+        assert!(
+            shown.contains(&format!("--> gate.yaml:{place}\n")),
+            "{shown}"
+        );
+        assert!(shown.ends_with(&format!("= hint: {hint}")), "{shown}");
+    }
+    // One mistake, one message.
+    assert_eq!(
+        refused("listeners: [{ address: 127.0.0.1:0 }]\nroute: [{ name: r, respond: {} }]\n")
+            .matches("error: ")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn what_was_written_as_for_another_server_is_told_how_it_is_written_here() {
+    let route = |keys: &str| format!("routes: [{{ name: r, {keys} }}]\n");
+    let text = |line: &str| format!("{line}\n");
+    for (text, message, hint) in [
+        (
+            route("match: { host: [a.test, b.test] }, respond: {}"),
+            "expected a single value for `host`, found a list",
+            "a route matches one host or `*.NAME`: write one route for each",
+        ),
+        (
+            route("match: { path: \"~ ^/a\" }, respond: {}"),
+            "the path `~ ^/a` does not start with `/`",
+            "there are no regular expressions: write `{name}` for one segment",
+        ),
+        (
+            route("match: { path: '/users/\\d+' }, respond: {}"),
+            "has a character that no URL has",
+            "there are no regular expressions",
+        ),
+        (
+            route("match: { path: /a }"),
+            "the route `r` leads nowhere",
+            "`redirect: { to: URL }`, `respond: { status: 200 }` or `files: { root: FOLDER }`",
+        ),
+        (
+            route("respond: {}, compress: true"),
+            "expected a mapping for `compress`, found the word `true`",
+            "write `compress: {}` for its defaults; its keys are",
+        ),
+        (
+            route("respond: {}, cors: true"),
+            "expected a mapping for `cors`, found the word `true`",
+            "its keys are `origins`",
+        ),
+        (
+            route("respond: {}, compress: false"),
+            "expected a mapping for `compress`, found the word `false`",
+            "leave it out",
+        ),
+        (
+            text("admin: { address: [::1]:9900 }"),
+            "an address that begins with `[` reads as a list",
+            "put it in quotes: \"[::1]:9900\"",
+        ),
+        (
+            text("admin:\n  address: [::]:9900"),
+            "an address that begins with `[` reads as a list",
+            "put it in quotes: \"[::]:9900\"",
+        ),
+    ] {
+        let shown = refused(&whole(&text));
+        assert_eq!(shown.matches("error: ").count(), 1, "{text}{shown}");
+        assert!(shown.contains(message), "{text}{shown}");
+        assert!(
+            shown.lines().last().unwrap().contains(hint),
+            "{text}{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_path_that_reads_like_a_regular_expression_is_warned_about() {
+    for (keys, is_odd) in [
+        ("path: /users/.*", true),
+        ("path: /users/(.+)", true),
+        ("path: /users$", true),
+        ("path_prefix: /users/.+", true),
+        ("path: /Products(1)", false),
+        ("path: /a.b/c+d", false),
+        ("path: \"/users/{id}\"", false),
+    ] {
+        let loaded = good(&format!(
+            "routes: [{{ name: r, match: {{ {keys} }}, respond: {{}} }}]\n"
+        ));
+        let odd = loaded
+            .warnings
+            .iter()
+            .any(|it| it.message == "the path is taken as it stands, letter by letter");
+        assert_eq!(odd, is_odd, "{keys}");
+    }
+}
+
+#[test]
+fn a_pattern_for_parameters_has_its_star_at_the_end_alone() {
+    for (name, is_good) in [
+        ("\"utm_*\"", true),
+        ("\"*\"", true),
+        ("page", true),
+        ("\"*utm*\"", false),
+        ("\"*utm\"", false),
+        ("\"u*m\"", false),
+    ] {
+        for key in ["drop", "keep"] {
+            let cache = format!("cache: {{ key: {{ query: {{ {key}: [{name}] }} }} }}");
+            let text = format!(
+                "upstreams: {{ a: {{ endpoints: [h:1] }} }}\nroutes: [{{ name: r, upstream: a, {cache} }}]\n"
+            );
+            if is_good {
+                good(&text);
+                continue;
+            }
+            let bare = name.trim_matches('"');
+            let message = format!("{name} | `{bare}` is not the name of a parameter");
+            assert_eq!(errors(&text), [message]);
+        }
+    }
+}
+
+#[test]
+fn an_admin_listener_that_others_can_reach_is_warned_about() {
+    for (admin, is_open) in [
+        ("", false),
+        ("admin: { address: 127.0.0.9:9900 }\n", false),
+        ("admin: { address: '[::1]:9900' }\n", false),
+        ("admin: { address: '[::ffff:127.0.0.1]:9900' }\n", false),
+        ("admin: { address: 0.0.0.0:9900 }\n", true),
+        (
+            "admin: { address: '[::]:9900', hosts: [gate.test] }\n",
+            true,
+        ),
+        ("admin: { address: 10.0.0.1:9900 }\n", true),
+    ] {
+        let loaded = good(admin);
+        let warnings: Vec<&str> = loaded.warnings.iter().map(|it| &*it.message).collect();
+        let open = "whoever reaches the admin listener can purge, reload and read the config";
+        assert_eq!(warnings.contains(&open), is_open, "{admin}{warnings:?}");
+    }
+}
+
+#[test]
+fn what_only_stands_together_by_a_key_given_twice_is_not_compared() {
+    let shown = refused(
+        "listeners: [{ address: 127.0.0.1:80 }]
+listeners: [{ address: 127.0.0.1:80 }]
+upstreams: { a: { endpoints: [h:1] } }
+upstreams: { a: { endpoints: [h:1] } }
+routes: [{ name: r, match: { path: /a }, match: { path_prefix: /b }, upstream: a }]
+routes: [{ name: r, upstream: a, upstream: x }]
+",
+    );
+    let first: Vec<&str> = shown
+        .lines()
+        .filter(|it| it.starts_with("error: "))
+        .collect();
+    assert_eq!(
+        first,
+        [
+            "error: the key `listeners` is given twice",
+            "error: the key `upstreams` is given twice",
+            "error: the key `match` is given twice",
+            "error: the key `routes` is given twice",
+            "error: the key `upstream` is given twice",
+        ],
+        "{shown}"
+    );
 }

@@ -9,8 +9,7 @@ use std::time::SystemTime;
 
 use rustls::SignatureAlgorithm;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use crate::net::roots;
@@ -57,14 +56,16 @@ impl Pair {
         let Some(leaf) = chain.first() else {
             return Err(unusable("it holds no certificate".to_owned()));
         };
-        let private = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| file("a private key", key_path, error.to_string()))?;
+        let private =
+            roots::private_key(key).map_err(|reason| file("a private key", key_path, reason))?;
         let names = names(leaf).ok_or_else(|| {
-            file(
-                "certificates",
-                cert_path,
-                "the first is not X.509".to_owned(),
-            )
+            let is_old = roots::is_version_one(leaf);
+            let reason = if is_old {
+                roots::VERSION_ONE
+            } else {
+                "the first is not X.509"
+            };
+            unusable(reason.to_owned())
         })?;
         let not_after = Leaf::read(leaf).map_or(0, |leaf| leaf.not_after);
         let key = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()).map_err(

@@ -333,6 +333,35 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_lists_every_field_of_a_json_line_in_its_order() {
+        let mut full = record(b"/", b"curl/8");
+        full.tls = Some("TLSv1.3");
+        full.cipher = Some("TLS_AES_128_GCM_SHA256");
+        full.upstream = Some("products");
+        full.endpoint = Some("127.0.0.1:9101");
+        full.timings.queue = Some(Duration::ZERO);
+        full.timings.connect = Some(Duration::ZERO);
+        full.timings.first_byte = Some(Duration::ZERO);
+        full.reason = Some("removed");
+        full.referer = Some(b"");
+        let text = line(Format::Json, &full);
+        let manual = include_str!("../../../docs/access-log.md");
+        let rows = manual.lines().filter_map(|row| row.strip_prefix("| `"));
+        let listed: Vec<&str> = rows
+            .filter_map(|row| row.split_once("` |"))
+            .flat_map(|(names, _)| names.split("`, `"))
+            .collect();
+        let value: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(listed.len(), value.len(), "{listed:?}");
+        let places: Vec<Option<usize>> = listed
+            .iter()
+            .map(|name| text.find(&format!("\"{name}\":")))
+            .collect();
+        assert!(places.iter().all(Option::is_some), "{listed:?} {text}");
+        assert!(places.is_sorted(), "{listed:?}");
+    }
+
+    #[test]
     fn a_combined_line_has_the_known_order() {
         let mut record = record(b"/products?page=2", b"curl/8");
         record.referer = Some(b"https://shop.example/");
