@@ -222,7 +222,7 @@ async fn tick(worker: Rc<Worker>) {
     let mut ticks: u32 = 0;
     loop {
         interval.tick().await;
-        worker.tick();
+        worker.tick().await;
         ticks = (ticks + 1) % SECOND;
         if ticks == 0 {
             worker.second();

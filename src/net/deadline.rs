@@ -2,7 +2,7 @@
 //!
 //! `server::guard` and `upstream::exchange` arm a `Timer` for whatever they wait for, or judge a peer's
 //! `Progress`; the worker
-//! calls `Deadlines::tick` every `TICK`, which wakes the tasks whose time has passed. Arming,
+//! calls `Deadlines::tick_in_turns` every `TICK`, which wakes the tasks whose time has passed. Arming,
 //! disarming and dropping are a few plain stores, where a timer per request of the runtime's own
 //! would cost a lock, an insertion and often a system call. The price is that a deadline fires up
 //! to one tick late. Invariant: a timer that is armed and expired wakes its task at every tick
@@ -18,6 +18,9 @@ use slab::Slab;
 /// Resolution of every deadline.
 pub const TICK: Duration = Duration::from_millis(TICK_MS);
 const TICK_MS: u64 = 50;
+
+/// Tasks that are woken before others have their turn.
+const LOT: usize = 16;
 
 const DISARMED: u64 = u64::MAX;
 
@@ -55,15 +58,41 @@ impl Deadlines {
 
     /// One `TICK` has passed: wakes every task whose deadline has.
     pub fn tick(&self) {
-        let now = self.now.get() + 1;
-        self.now.set(now);
-        for (_, entry) in self.entries.borrow().iter() {
-            if entry.at <= now
-                && let Some(waker) = &entry.waker
-            {
+        self.advance();
+        self.wake_late(0, usize::MAX);
+    }
+
+    /// The same, some tasks at a time: what else is ready on this worker has its turn between them, and need
+    /// not wait for thousands of slow clients to be sent away.
+    pub async fn tick_in_turns(&self) {
+        self.advance();
+        let mut next = 0;
+        while let Some(left) = self.wake_late(next, LOT) {
+            next = left;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn advance(&self) {
+        self.now.set(self.now.get() + 1);
+    }
+
+    /// Wakes up to `most` tasks whose deadline has passed, beginning with an entry; where to go on, if there
+    /// may be more.
+    fn wake_late(&self, from: usize, most: usize) -> Option<usize> {
+        let (now, mut woken) = (self.now.get(), 0);
+        let entries = self.entries.borrow();
+        for key in from..entries.capacity() {
+            let late = entries.get(key).filter(|entry| entry.at <= now);
+            if let Some(waker) = late.and_then(|entry| entry.waker.as_ref()) {
                 waker.wake_by_ref();
+                woken += 1;
+                if woken == most {
+                    return Some(key + 1);
+                }
             }
         }
+        None
     }
 
     /// Wakes every task that holds a timer, armed or not; used to begin a drain.
@@ -219,6 +248,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::LocalSet;
+
     use super::*;
 
     fn expired(timer: &Timer) -> bool {
@@ -314,6 +345,44 @@ mod tests {
         assert!(!slow(5));
         pass();
         assert!(slow(5), "it has had five bytes, and cannot hide more");
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_many_are_late() {
+        let set = Deadlines::new();
+        let (waiting, woken) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let most = Rc::new(Cell::new(0));
+        let late = LocalSet::new();
+        let many = LOT * 10 + 1;
+        for _ in 0..many {
+            let (timer, woken) = (set.timer(), Rc::clone(&woken));
+            let waiting = Rc::clone(&waiting);
+            timer.arm(Duration::ZERO);
+            late.spawn_local(async move {
+                waiting.set(waiting.get() + 1);
+                std::future::poll_fn(|cx| timer.poll(cx)).await;
+                woken.set(woken.get() + 1);
+            });
+        }
+        late.run_until(async {
+            while waiting.get() < many {
+                tokio::task::yield_now().await;
+            }
+            let (seen, noted) = (Rc::clone(&woken), Rc::clone(&most));
+            let other = tokio::task::spawn_local(async move {
+                let mut before = seen.get();
+                while before < many {
+                    tokio::task::yield_now().await;
+                    noted.set(noted.get().max(seen.get() - before));
+                    before = seen.get();
+                }
+            });
+            set.tick_in_turns().await;
+            other.await.unwrap();
+        })
+        .await;
+        assert_eq!(woken.get(), many);
+        assert!(most.get() <= 2 * LOT, "{} at once", most.get());
     }
 
     #[tokio::test]

@@ -172,9 +172,9 @@ impl Worker {
     }
 
     /// One tick of the worker's clock has passed.
-    pub fn tick(&self) {
-        self.deadlines().tick();
+    pub async fn tick(&self) {
         self.wall_ms.set(wall_ms());
+        self.deadlines().tick_in_turns().await;
     }
 
     /// A second has passed: lets go of an old config and of what it alone had, of idle connections and
