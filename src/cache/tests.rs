@@ -41,7 +41,7 @@ fn cache() -> Arc<Cache> {
 /// Waits until no more than so much is in use. moka frees what it lets go of when no thread can still see it,
 /// and those of other tests may have paused while they look into their own caches.
 fn settle(cache: &Cache, most: u64) {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while cache.stats().bytes > most {
         assert!(
             began.elapsed() < Duration::from_secs(60),
