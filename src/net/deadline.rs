@@ -56,14 +56,15 @@ impl Deadlines {
         self.now.get().saturating_add(ticks(after))
     }
 
-    /// One `TICK` has passed: wakes every task whose deadline has.
-    pub fn tick(&self) {
+    /// The same as `tick_in_turns`, at once.
+    #[cfg(test)]
+    pub(crate) fn tick(&self) {
         self.advance();
         self.wake_late(0, usize::MAX);
     }
 
-    /// The same, some tasks at a time: what else is ready on this worker has its turn between them, and need
-    /// not wait for thousands of slow clients to be sent away.
+    /// One `TICK` has passed: wakes every task whose deadline has, some at a time. What else is ready on this
+    /// worker has its turn between them, and need not wait for thousands of slow clients to be sent away.
     pub async fn tick_in_turns(&self) {
         self.advance();
         let mut next = 0;
