@@ -457,7 +457,8 @@ impl Cache {
             tags,
             charge,
             lines: OnceLock::new(),
-            _reservation: room,
+            block: OnceLock::new(),
+            reservation: room,
         })
     }
 }

@@ -24,7 +24,7 @@ use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
 use crate::snapshot::Route;
 use crate::upstream::RequestBody;
-use crate::wire;
+use crate::wire::{self, spare};
 
 use super::claims::{self, Beyond};
 use super::context::{Codings, Context, Exchange};
@@ -50,7 +50,7 @@ pub(super) enum AtOnce {
     /// The answer.
     Hit(Response<Stream>),
     /// `look_up` has to go on: with this, if the cache could be asked.
-    Not(Option<Lookup>),
+    Not(Option<Box<Lookup>>),
 }
 
 /// Answers from the cache, if it has an answer.
@@ -86,7 +86,7 @@ pub(super) fn at_once(
             }
             Err(NoRoom) => AtOnce::Not(None),
         },
-        other => AtOnce::Not(Some(other)),
+        other => AtOnce::Not(Some(Box::new(other))),
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn look_up(
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
-    first: Option<Lookup>,
+    first: Option<Box<Lookup>>,
 ) -> Result<Response<Stream>, Reject> {
     let beyond = match context.asks_key {
         true => passes_by(context, rule, &body).ok(),
@@ -150,7 +150,7 @@ async fn answer(
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
-    mut first: Option<Lookup>,
+    mut first: Option<Box<Lookup>>,
 ) -> Result<Response<Stream>, Reject> {
     let beyond = match passes_by(context, rule, &body) {
         Ok(beyond) => beyond,
@@ -165,11 +165,12 @@ async fn answer(
             0 => clock.at(context.began),
             _ => clock.now(),
         };
-        let mut found = first.take().unwrap_or_else(|| {
-            asking(context, host, upstream, &beyond, |request, scratch| {
+        let mut found = match first.take() {
+            Some(first) => *first,
+            None => asking(context, host, upstream, &beyond, |request, scratch| {
                 context.worker.cache.look_up(rule, request, now, scratch)
-            })
-        });
+            }),
+        };
         let mut now = now;
         if let Lookup::Recall(recall) = found {
             found = recall.look().await;
@@ -394,7 +395,7 @@ pub(super) fn hit_answer(
         match hit.into_lines(now) {
             Ok((status, lines, content)) => {
                 // Room for the request id.
-                let headers = HeaderMap::with_capacity(1);
+                let headers = spare::fields(1);
                 return Ok(response(status, headers, Stream::Hit { lines, content }));
             }
             Err(hit) => hit,
