@@ -210,6 +210,15 @@ impl Socket {
         self.outbox.pending.borrow().unsent().len()
     }
 
+    /// Ready when the kernel would take more at once. Writing can tell only by leaving a piece here that the
+    /// kernel has no room for; this costs a system call.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &*self.outbox.stream.borrow() {
+            Some(stream) => stream.poll_room(cx),
+            None => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+    }
+
     /// Has the kernel break the connection off when nothing could be sent for so long.
     pub fn give_up_after(&self, time: Duration) {
         if let Some(stream) = &*self.outbox.stream.borrow() {
@@ -460,6 +469,36 @@ mod tests {
             };
             let ((), all) = tokio::join!(writing, reading);
             assert!(all == expected, "{} of {} bytes", all.len(), expected.len());
+        });
+    }
+
+    #[test]
+    fn there_is_room_until_the_kernel_has_none_and_again_once_the_reader_goes_on() {
+        with_batch(|batch| async move {
+            let (mut socket, mut peer) = pair(&batch).await;
+            let room = |socket: &Socket| {
+                let mut nobody = Context::from_waker(Waker::noop());
+                socket.poll_room(&mut nobody).is_ready()
+            };
+            let mut written = 0;
+            while room(&socket) {
+                // Never waits: a part of it is taken at least.
+                written += socket.write(&[b'x'; SMALL * 2]).await.unwrap();
+                // The runtime looks at what the kernel has to say.
+                tokio::task::yield_now().await;
+            }
+            let reading = async {
+                let mut sink = vec![0; 1 << 20];
+                let mut read = 0;
+                while read < written {
+                    read += peer.read(&mut sink).await.unwrap();
+                }
+            };
+            let again = std::future::poll_fn(|cx| socket.poll_room(cx));
+            let ((), again) = tokio::join!(reading, again);
+            again.unwrap();
+            assert!(room(&socket));
+            drop(peer);
         });
     }
 

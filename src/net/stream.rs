@@ -47,6 +47,15 @@ impl Stream {
         }
     }
 
+    /// Ready when the kernel would take more at once; costs a system call.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_room(cx),
+            Self::Tls(stream) => stream.get_ref().0.poll_room(cx),
+            Self::TlsClient(stream) => stream.get_ref().0.poll_room(cx),
+        }
+    }
+
     /// Breaks the connection, so that what came before cannot be taken for all there is. TLS says by
     /// itself when it was not closed.
     pub fn abort(&self) {

@@ -4,13 +4,16 @@
 //! whole. An enum of two: TCP, which nearly every peer speaks, stays the predictable branch.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 /// A connected stream socket.
@@ -46,6 +49,17 @@ impl Transport {
                 (ReadHalf::Unix(read), WriteHalf::Unix(write))
             }
         }
+    }
+}
+
+/// Whether a socket takes more at this moment. What the runtime knows is when it last began or ceased to.
+fn has_room(socket: impl AsFd) -> io::Result<()> {
+    let mut sockets = [PollFd::new(&socket, PollFlags::OUT)];
+    match poll(&mut sockets, Some(&Timespec::default())) {
+        Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+        // Whoever writes finds out.
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -97,6 +111,30 @@ impl WriteHalf {
         if let Self::Tcp(half) = self {
             // Where it is gone already there is nothing to give up.
             let _told = SockRef::from(half.as_ref()).set_tcp_user_timeout(Some(time));
+        }
+    }
+
+    /// Ready when the kernel would take more at once; an error shows itself to whoever writes. Costs a system
+    /// call.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let room = match self {
+                Self::Tcp(half) => {
+                    let stream = half.as_ref();
+                    ready!(stream.poll_write_ready(cx))?;
+                    stream.try_io(Interest::WRITABLE, || has_room(stream))
+                }
+                Self::Unix(half) => {
+                    let stream = half.as_ref();
+                    ready!(stream.poll_write_ready(cx))?;
+                    stream.try_io(Interest::WRITABLE, || has_room(stream))
+                }
+            };
+            match room {
+                // From now on it is not ready before the kernel says so.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
         }
     }
 

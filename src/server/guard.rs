@@ -387,6 +387,23 @@ impl Guard {
         }
     }
 
+    /// Ready when the client has taken so much that the kernel has room for more; until then it is judged
+    /// like one whose socket takes nothing.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.stream.poll_room(cx) {
+            Poll::Ready(result) => {
+                if let Err(error) = &result {
+                    self.watch.broke(error);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                self.stalled(cx)?;
+                Poll::Pending
+            }
+        }
+    }
+
     /// Shuts down our side; the client may go on sending.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)

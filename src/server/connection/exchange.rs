@@ -32,6 +32,10 @@ use super::leftover::{DRAINED, drain_body, finish_tunnel};
 /// Room for a head.
 const HEAD: usize = 512;
 
+/// After so much of an answer, the next piece is asked for only when the client's socket has room: a slow client
+/// would have it lie here, in memory, and the kernel is asked once for many small pieces.
+const ROOM: usize = 16 * 1024;
+
 /// What becomes of the connection after an exchange.
 pub(super) enum After {
     /// It takes the next request.
@@ -172,6 +176,7 @@ impl<H: Handler> Shared<H> {
             is_over: !has_body && !plan.tunnel,
             body,
             encoder: Encoder::new(plan.framing),
+            unasked: 0,
             fresh: true,
             announced: if asked.trailers {
                 let announced = parts.headers.get_all(header::TRAILER);
@@ -333,6 +338,8 @@ struct Sending<B> {
     encoder: Encoder,
     /// The whole body was handed over.
     is_over: bool,
+    /// Bytes written since the kernel was last asked whether it has room for more.
+    unasked: usize,
     /// Nothing was written yet: the head waits for the first piece of the body.
     fresh: bool,
     /// `Trailer` of the answer, if the client takes trailers: others are not sent.
@@ -352,6 +359,10 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                 }
                 if self.is_over {
                     return io.poll_flush(cx).map_err(failed);
+                }
+                if self.unasked >= ROOM {
+                    ready!(io.guard.poll_room(cx)).map_err(failed)?;
+                    self.unasked = 0;
                 }
             }
             self.fresh = false;
@@ -384,6 +395,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     fn piece(&mut self, conn: &Conn, data: Bytes) -> Result<(), CloseReason> {
         let mut io = conn.io.borrow_mut();
         let (length, out) = (data.len(), &mut io.out);
+        self.unasked = self.unasked.saturating_add(length);
         let before = self.encoder.before(length, &mut out.front);
         before.map_err(|_wrong| CloseReason::Upstream)?;
         out.content = data;
