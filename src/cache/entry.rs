@@ -25,7 +25,7 @@ use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
 use super::control::{MaxStale, ResponseControl};
 use super::form::{self, Coded, Decoding, Form};
-use super::freshness::Freshness;
+use super::freshness::{Failure, Freshness};
 use super::kept::Kept;
 use super::portion::{Cursor, Parts, Portion, cut};
 use super::purge::{Generation, Generations, Standing};
@@ -139,22 +139,6 @@ impl Entry {
 
 /// How long a cache serves what it has while the origin cannot be reached and nobody said how long.
 const DISCONNECTED: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Why a fetch brought no answer that is worth passing on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// No endpoint took the request.
-    Unreachable,
-    /// One took it, and failed, was too late or answered with a server error.
-    Failed,
-}
-
-impl Failure {
-    /// What RFC 5861 section 4 calls an error.
-    pub fn of(status: StatusCode) -> Option<Self> {
-        matches!(status.as_u16(), 500 | 502..=504).then_some(Self::Failed)
-    }
-}
 
 /// How old an answer is, and how old it may become.
 #[derive(Debug, Clone, Copy)]

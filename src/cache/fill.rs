@@ -244,6 +244,8 @@ impl Filler {
         drop(self.plan.body.split(usize::MAX));
         let Flying { cache, flight, .. } = &self.flying;
         if reason == Uncacheable::TooLarge
+            // How long an error is says nothing of other answers.
+            && !self.plan.head.status.is_server_error()
             && let Some(reservation) = self.slot.take()
         {
             let found = Mark {

@@ -84,11 +84,12 @@ use vary::Vary;
 
 pub use device::tell_device;
 pub use disk::DiskStats;
-pub use entry::{Failure, Hit, HitBody, Lines, strip};
+pub use entry::{Hit, HitBody, Lines, strip};
 pub use examine::is_of_others;
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use form::{Decoding, Form};
+pub use freshness::Failure;
 pub use parts::{NotKept, PartFiller, PartPermit, Partial};
 pub use permit::{Permit, Revalidated, Started};
 pub use portion::Parts;

@@ -23,10 +23,10 @@ use crate::range::{ContentRange, OF_THE_CONTENT, Piece, Pieces, Span, content_ra
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
-use super::entry::{Ageing, Entry, Failure, Head, Hit, HitBody, Way};
+use super::entry::{Ageing, Entry, Head, Hit, HitBody, Way};
 use super::flight::Boarded;
 use super::form::Form;
-use super::freshness::{Personal, Storable, Times, date_of, judge};
+use super::freshness::{Failure, Personal, Storable, Times, date_of, judge};
 use super::kept::Kept;
 use super::key::Key;
 use super::permit::Flying;

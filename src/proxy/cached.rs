@@ -37,7 +37,7 @@ use super::reject::Reject;
 
 /// How often a request looks up, while the fetches that it waits for fail or are for others.
 const ROUNDS: usize = 3;
-/// How many failed fetches a request waits for: the second is its answer.
+/// How many failed fetches a request waits for: the second, or one in its last round, is its answer.
 const FAILURES: usize = 2;
 /// How often a fetch asks again because a `304` fits nothing that is stored.
 const MISMATCHES: usize = 1;
@@ -158,10 +158,10 @@ async fn answer(
         Err(why) => return pass_by(context, upstream, body, why).await,
     };
     let mut failures = 0;
-    let mut alone = FOR_OTHERS;
+    let mut at_last = Ok(FOR_OTHERS);
     for round in 0..ROUNDS {
         let clock = context.worker.cache.clock();
-        let now = match round {
+        let mut now = match round {
             0 => clock.at(context.began),
             _ => clock.now(),
         };
@@ -170,7 +170,6 @@ async fn answer(
                 context.worker.cache.look_up(rule, request, now, scratch)
             })
         });
-        let mut now = now;
         if let Lookup::Recall(recall) = found {
             found = recall.look().await;
             now = context.worker.cache.clock().now();
@@ -214,18 +213,21 @@ async fn answer(
         match wait(context, rule, waiter, lead).await? {
             Waited::Answer(answer) => return Ok(answer),
             Waited::Alone(refusal) => {
-                alone = refusal;
+                at_last = Ok(refusal);
                 break;
             }
-            Waited::ForAnother => {}
-            Waited::Failed => {
-                failures += 1;
+            Waited::ForAnother => at_last = Ok(FOR_OTHERS),
+            Waited::Failed(whose) => {
+                at_last = Err(Reject::Fetch);
+                failures += usize::from(whose == Whose::Anyones);
                 if failures == FAILURES {
-                    return Err(Reject::Fetch);
+                    break;
                 }
             }
         }
     }
+    // All who waited would ask at once an origin that has just failed.
+    let alone = at_last?;
     context.cache = Some(CacheResult::Miss);
     let mut answer = straight(context, upstream, body).await?;
     alone.annotate(answer.headers_mut());
@@ -452,7 +454,16 @@ enum Waited {
     /// The answer is for requests with other nominated fields: look up again.
     ForAnother,
     /// The fetch failed: look up again.
-    Failed,
+    Failed(Whose),
+}
+
+/// Whose request it was that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// One like that which waited.
+    Anyones,
+    /// A user's, and the one that waited is nobody's: it may do better.
+    Users,
 }
 
 /// Waits for a fetch, one's own or another's.
@@ -505,7 +516,8 @@ async fn wait(
         (Outcome::Released(refusal), None) => Waited::Alone(refusal),
         (Outcome::Varies, _) => Waited::ForAnother,
         (Outcome::Failed, result) if leads => Waited::Answer(result.unwrap_or(Err(Reject::Fetch))?),
-        (Outcome::Failed, _) => Waited::Failed,
+        (Outcome::Failed, _) => Waited::Failed(Whose::Anyones),
+        (Outcome::FailedForUser, _) => Waited::Failed(Whose::Users),
     })
 }
 
