@@ -470,7 +470,9 @@ impl PartPermit {
         };
         let entry = Arc::new(entry);
         if !whole {
-            cache.store.put(&key, &entry, room, &cache.generations);
+            cache
+                .store
+                .put(&key, &entry, room, &cache.generations, || ());
         } else if cache.keep(&key, &entry, room) {
             cache.store.remove(&parts_key);
         }
