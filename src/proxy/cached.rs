@@ -64,7 +64,7 @@ pub(super) fn at_once(
     if body.offers().is_some() {
         return AtOnce::Not(None);
     }
-    leave_out(context, rule);
+    context.keyed = left_of(&context.request.uri, rule);
     if let Some(debuggers) = &rule.debuggers {
         context.asks_key = debug::asks_key(context, debuggers);
     }
@@ -133,6 +133,7 @@ pub(super) async fn look_up(
     body: Inbound,
     first: Option<Lookup>,
 ) -> Result<Response<Stream>, Reject> {
+    leave_out(context, rule);
     let beyond = match context.asks_key {
         true => passes_by(context, rule, &body).ok(),
         false => None,
@@ -268,22 +269,26 @@ async fn straight(
     Ok(answer)
 }
 
-/// Takes out of the query what the route does not tell answers apart by: the endpoint does not see it
-/// either, so that no answer depends on it.
-fn leave_out(context: &mut Context, rule: &CacheRule) {
-    let without = |uri: &Uri| {
-        let left = rule.key.query.apply(uri.query()?)?;
-        let target = match left.as_str() {
-            "" => uri.path().to_owned(),
-            query => format!("{}?{query}", uri.path()),
-        };
-        target.parse::<Uri>().ok()
+/// A target without what the route does not tell answers apart by, if that is another.
+fn left_of(uri: &Uri, rule: &CacheRule) -> Option<Uri> {
+    let left = rule.key.query.apply(uri.query()?)?;
+    let target = match left.as_str() {
+        "" => uri.path().to_owned(),
+        query => format!("{}?{query}", uri.path()),
     };
-    context.keyed = without(&context.request.uri);
-    let sent = context.rewritten.as_ref().unwrap_or(&context.request.uri);
-    if let Some(rewritten) = without(sent) {
-        context.rewritten = Some(rewritten);
+    target.parse().ok()
+}
+
+/// Lets the endpoint see no more of the query than the cache does, so that no answer depends on the rest.
+fn leave_out(context: &mut Context, rule: &CacheRule) {
+    if context.keyed.is_none() {
+        return;
     }
+    context.rewritten = match context.rewritten.take() {
+        // A rewrite leaves the query as it was.
+        Some(rewritten) => left_of(&rewritten, rule).or(Some(rewritten)),
+        None => context.keyed.clone(),
+    };
 }
 
 /// Sends a request past the cache, and says why.
