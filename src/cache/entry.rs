@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::range::Pieces;
-use crate::wire::fields::{is_hop_by_hop, members};
+use crate::wire::fields::{EachField, FieldBlock, is_hop_by_hop, members};
 
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
@@ -55,8 +55,11 @@ pub(super) struct Entry {
     /// The head's fields as lines of HTTP/1.1, once somebody has asked for them. Without its length and
     /// what an answer overwrites. The head's reservation has room for them.
     pub(super) lines: OnceLock<Box<[u8]>>,
+    /// The same fields as a part of a block of HTTP/2, once somebody has asked for them; none if there was no
+    /// room.
+    pub(super) block: OnceLock<Option<(Box<[u8]>, Reservation)>>,
     /// Of what is not counted by the head's and the body's own bytes.
-    pub(super) _reservation: Reservation,
+    pub(super) reservation: Reservation,
 }
 
 impl Entry {
@@ -65,6 +68,16 @@ impl Entry {
 
     fn lines(&self) -> &[u8] {
         self.lines.get_or_init(|| self.head.lines())
+    }
+
+    fn block(&self, encode: impl FnOnce() -> Box<[u8]>) -> Option<&[u8]> {
+        let make = || {
+            let block = encode();
+            let room = self.reservation.another(block.len())?;
+            Some((block, room))
+        };
+        let (block, _room) = self.block.get_or_init(make).as_ref()?;
+        Some(block)
     }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
@@ -699,16 +712,22 @@ impl Lines {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Shows them one by one.
-    pub fn show(&self, each: &mut dyn FnMut(&str, &[u8])) {
+    /// Writes them to a block of HTTP/2.
+    pub fn show(&self, to: &mut dyn FieldBlock) {
         let head = &self.entry.head;
-        for (name, value) in &head.headers {
-            if !OVERWRITTEN.contains(name) {
-                each(name.as_str(), value.as_bytes());
+        let stored = |each: EachField<'_>| {
+            for (name, value) in &head.headers {
+                if !OVERWRITTEN.contains(name) {
+                    each(name.as_str(), value.as_bytes());
+                }
             }
+        };
+        match self.entry.block(|| to.encode(&stored)) {
+            Some(block) => to.encoded(block),
+            None => stored(&mut |name, value| to.field(name, value)),
         }
         let mut digits = itoa::Buffer::new();
-        each(AGE.as_str(), digits.format(self.age).as_bytes());
+        to.field(AGE.as_str(), digits.format(self.age).as_bytes());
         let mut status: SmallVec<[u8; 64]> = SmallVec::new();
         if let Some(inner) = &head.inner {
             status.extend_from_slice(inner.as_bytes());
@@ -716,7 +735,7 @@ impl Lines {
         }
         status.extend_from_slice(HIT.as_bytes());
         status.extend_from_slice(digits.format(self.ttl).as_bytes());
-        each(CACHE_STATUS.as_str(), &status);
+        to.field(CACHE_STATUS.as_str(), &status);
     }
 }
 

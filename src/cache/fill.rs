@@ -290,7 +290,8 @@ impl Filler {
             generation: flight.generation,
             tags: std::mem::take(&mut self.plan.tags),
             lines: OnceLock::new(),
-            _reservation: own,
+            block: OnceLock::new(),
+            reservation: own,
         };
         if cache.keep(&flight.stored_key(), &Arc::new(entry), slot) {
             Filled::Stored

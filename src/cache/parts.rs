@@ -425,7 +425,8 @@ impl PartPermit {
             generation: self.generation,
             tags,
             lines: OnceLock::new(),
-            _reservation: room,
+            block: OnceLock::new(),
+            reservation: room,
         })
     }
 

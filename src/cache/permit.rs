@@ -462,7 +462,8 @@ impl Cache {
             tags,
             charge,
             lines: OnceLock::new(),
-            _reservation: room,
+            block: OnceLock::new(),
+            reservation: room,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The cache as the proxy uses it: look-ups, fills, riders and purges together.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -13,6 +14,8 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::wire::fields::{EachField, FieldBlock};
 
 use super::*;
 use crate::config::units::ByteSize;
@@ -246,10 +249,13 @@ fn the_lines_of_a_hit_say_what_its_map_says() {
     assert_eq!((same_status, &*content), (status, &b"body"[..]));
     let mut text = Vec::new();
     lines.write(&mut text);
-    let mut shown = Vec::new();
-    lines.show(&mut |name, value| {
-        shown.push(format!("{name}: {}", std::str::from_utf8(value).unwrap()));
-    });
+    let mut block = Shown::default();
+    lines.show(&mut block);
+    let mut again = Shown::default();
+    lines.show(&mut again);
+    assert_eq!((block.encodings.get(), again.encodings.get()), (1, 0));
+    let mut shown = again.fields;
+    assert_eq!(block.fields, shown);
     let text = String::from_utf8(text).unwrap();
     let mut said: Vec<_> = text.split_terminator("\r\n").map(str::to_owned).collect();
     // Its length is the codec's to say, the request id the proxy's.
@@ -266,6 +272,55 @@ fn the_lines_of_a_hit_say_what_its_map_says() {
 
     let head = ask(&cache, &Method::HEAD, "/p", &HeaderMap::new(), now);
     assert!(hit(head).into_lines(now).is_err(), "it has no body");
+}
+
+#[test]
+fn fields_are_encoded_anew_where_the_budget_has_no_room_to_keep_them() {
+    let cache = cache();
+    store(
+        &cache,
+        "/p",
+        &[("cache-control", "max-age=60"), ("x", "1")],
+        b"body",
+    );
+    let as_lines = hit(get(&cache, "/p")).into_lines(Instant::now());
+    let (_, lines, _) = as_lines.expect("whole and in one piece");
+    let budget = &cache.budget;
+    let rest = budget.reserve(budget.limit() - budget.used());
+    let mut full = Shown::default();
+    lines.show(&mut full);
+    lines.show(&mut full);
+    assert_eq!(full.fields.iter().filter(|line| *line == "x: 1").count(), 2);
+    assert_eq!(budget.used(), budget.limit());
+    drop(rest);
+}
+
+/// A block whose encoding is text.
+#[derive(Default)]
+struct Shown {
+    fields: Vec<String>,
+    encodings: Cell<u32>,
+}
+
+impl FieldBlock for Shown {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        let value = std::str::from_utf8(value).unwrap();
+        self.fields.push(format!("{name}: {value}"));
+    }
+
+    fn encoded(&mut self, fields: &[u8]) {
+        let lines = std::str::from_utf8(fields).unwrap().lines();
+        self.fields.extend(lines.map(str::to_owned));
+    }
+
+    fn encode(&self, fields: &dyn Fn(EachField<'_>)) -> Box<[u8]> {
+        self.encodings.set(self.encodings.get() + 1);
+        let mut text = Vec::new();
+        fields(&mut |name, value| {
+            text.extend([name.as_bytes(), b": ", value, b"\n"].concat());
+        });
+        text.into()
+    }
 }
 
 #[test]

@@ -174,12 +174,14 @@ impl Chunked {
         };
         let section = Bytes::copy_from_slice(input.get(..end).unwrap_or_default());
         let count = self.lines.count();
-        let trailers = fields::parse(&section, self.lines.ranges(0, 0), count, |name, _value| {
+        let mut trailers = HeaderMap::with_capacity(count);
+        let lines = self.lines.ranges(0, 0);
+        let read = fields::parse(&section, lines, &mut trailers, |name, _value| {
             Ok(may_trail(name))
         });
         input.advance(end);
         self.lines.reset();
-        trailers.map(Some).map_err(in_body)
+        read.map(|()| Some(trailers)).map_err(in_body)
     }
 }
 

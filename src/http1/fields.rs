@@ -6,19 +6,18 @@
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::wire::{Fault, spare};
+use crate::wire::Fault;
 
 use super::names;
 
-/// Reads the lines at `ranges` of `section` into a map with `room` for so many fields. `look` sees each
-/// field and says whether it is kept.
+/// Reads the lines at `ranges` of `section` into a map. `look` sees each field and says whether it is
+/// kept.
 pub(super) fn parse(
     section: &Bytes,
     ranges: impl Iterator<Item = (usize, usize)>,
-    room: usize,
+    fields: &mut HeaderMap,
     mut look: impl FnMut(&HeaderName, &HeaderValue) -> Result<bool, Fault>,
-) -> Result<HeaderMap, Fault> {
-    let mut fields = spare::fields(room);
+) -> Result<(), Fault> {
     for (begin, end) in ranges {
         let line = section.get(begin..end).unwrap_or_default();
         let (name, from, to) = split(line)?;
@@ -31,7 +30,7 @@ pub(super) fn parse(
                 .map_err(|_full| Fault::TooManyFields)?;
         }
     }
-    Ok(fields)
+    Ok(())
 }
 
 /// Refuses a line that cannot be one, before its section is whole.

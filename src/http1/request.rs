@@ -4,11 +4,11 @@
 //! has one target in one form and one framing; everything else is a `wire::Fault`.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header;
 use http::{Method, Uri, Version};
 use memchr::memchr;
 
-use crate::wire::Fault;
+use crate::wire::{Fault, Head};
 
 use super::framing::Noted;
 use super::lines::Lines;
@@ -34,15 +34,10 @@ pub enum Expect {
 /// A request's head.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// Its method.
-    pub method: Method,
-    /// Its target: a path and query, `*` (`OPTIONS` only), an absolute `http` or `https` URI, or an
-    /// authority (`CONNECT` only).
-    pub uri: Uri,
-    /// HTTP/1.0 or HTTP/1.1; a higher minor version counts as 1.1 (RFC 9110 section 2.5).
-    pub version: Version,
-    /// All of its fields, hop-by-hop ones too.
-    pub headers: HeaderMap,
+    /// Its method; its target: a path and query, `*` (`OPTIONS` only), an absolute `http` or `https` URI, or
+    /// an authority (`CONNECT` only); HTTP/1.0 or HTTP/1.1, as which a higher minor version counts (RFC 9110
+    /// section 2.5); and all of its fields, hop-by-hop ones too.
+    pub head: Head,
     /// `None`, `Length` or `Chunked`.
     pub framing: Framing,
     /// Whether the client lets the connection be used again.
@@ -61,13 +56,13 @@ impl RequestHead {
     #[must_use]
     pub fn offers(&self) -> Option<String> {
         if !self.upgrade
-            || self.version != Version::HTTP_11
-            || self.method != Method::GET
+            || self.head.version != Version::HTTP_11
+            || self.head.method != Method::GET
             || self.framing != Framing::None
         {
             return None;
         }
-        let mut lines = self.headers.get_all(header::UPGRADE).iter();
+        let mut lines = self.head.headers.get_all(header::UPGRADE).iter();
         let (Some(protocol), None) = (lines.next(), lines.next()) else {
             return None;
         };
@@ -146,13 +141,17 @@ impl RequestParser {
 
         let mut noted = Noted::default();
         let count = self.lines.count().saturating_sub(1);
-        let headers = fields::parse(head, ranges(1), count, |name, value| {
+        let mut request = Head::new(count);
+        let parts = request.parts();
+        fields::parse(head, ranges(1), &mut parts.headers, |name, value| {
             noted.look(name, value).map(|()| true)
         })?;
+        parts.method = line.method;
+        parts.uri = uri;
+        parts.version = line.version;
         let framing = noted.framing(line.version)?.unwrap_or(Framing::None);
         Ok(RequestHead {
-            uri,
-            headers,
+            head: request,
             framing,
             persists: noted.persists(line.version),
             expect: match noted.expect {
@@ -163,8 +162,6 @@ impl RequestParser {
             },
             trailers: noted.trailers,
             upgrade: noted.upgrade,
-            method: line.method,
-            version: line.version,
         })
     }
 

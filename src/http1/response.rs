@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 
-use crate::wire::Fault;
+use crate::wire::{Fault, spare};
 
 use super::framing::Noted;
 use super::lines::Lines;
@@ -104,9 +104,13 @@ impl AnswerParser {
         let (version, status) = status_line(head.get(..to).unwrap_or_default())?;
         let mut noted = Noted::default();
         let room = self.lines.count().saturating_sub(1).saturating_add(ADDED);
-        let headers = fields::parse(head, self.lines.ranges(0, 1), room, |name, value| {
-            noted.look(name, value).map(|()| true)
-        })?;
+        let mut headers = spare::fields(room);
+        fields::parse(
+            head,
+            self.lines.ranges(0, 1),
+            &mut headers,
+            |name, value| noted.look(name, value).map(|()| true),
+        )?;
         let said = noted.framing(version)?;
         let framing = match status {
             StatusCode::NO_CONTENT if said == Some(Framing::Chunked) => {

@@ -24,7 +24,7 @@ use crate::config::model::{CacheRule, RouteEdge, UpstreamId};
 use crate::metrics::CacheResult;
 use crate::snapshot::Route;
 use crate::upstream::RequestBody;
-use crate::wire;
+use crate::wire::{self, spare};
 
 use super::claims::{self, Beyond};
 use super::context::{Codings, Context, Exchange};
@@ -50,7 +50,7 @@ pub(super) enum AtOnce {
     /// The answer.
     Hit(Response<Stream>),
     /// `look_up` has to go on: with this, if the cache could be asked.
-    Not(Option<Lookup>),
+    Not(Option<Box<Lookup>>),
 }
 
 /// Answers from the cache, if it has an answer.
@@ -86,7 +86,7 @@ pub(super) fn at_once(
             }
             Err(NoRoom) => AtOnce::Not(None),
         },
-        other => AtOnce::Not(Some(other)),
+        other => AtOnce::Not(Some(Box::new(other))),
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn look_up(
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
-    first: Option<Lookup>,
+    first: Option<Box<Lookup>>,
 ) -> Result<Response<Stream>, Reject> {
     leave_out(context, rule);
     let beyond = match context.asks_key {
@@ -151,7 +151,7 @@ async fn answer(
     host: &str,
     upstream: UpstreamId,
     body: Inbound,
-    mut first: Option<Lookup>,
+    mut first: Option<Box<Lookup>>,
 ) -> Result<Response<Stream>, Reject> {
     let beyond = match passes_by(context, rule, &body) {
         Ok(beyond) => beyond,
@@ -166,11 +166,12 @@ async fn answer(
             0 => clock.at(context.began),
             _ => clock.now(),
         };
-        let mut found = first.take().unwrap_or_else(|| {
-            asking(context, host, upstream, &beyond, |request, scratch| {
+        let mut found = match first.take() {
+            Some(first) => *first,
+            None => asking(context, host, upstream, &beyond, |request, scratch| {
                 context.worker.cache.look_up(rule, request, now, scratch)
-            })
-        });
+            }),
+        };
         if let Lookup::Recall(recall) = found {
             found = recall.look().await;
             now = context.worker.cache.clock().now();
@@ -182,8 +183,7 @@ async fn answer(
             }
             Lookup::Stale(hit, refresh) => {
                 if let Some(permit) = refresh {
-                    let order = Order::new(context, upstream);
-                    tokio::task::spawn_local(fetch(order, permit, Rc::default()));
+                    drop(begin(context, upstream, permit));
                 }
                 let found = hit_answer(context, hit, CacheResult::Stale, now);
                 return or_past(context, rule, found, upstream, body).await;
@@ -205,10 +205,7 @@ async fn answer(
             Lookup::Wait(waiter) => (waiter, None),
             Lookup::Fill(permit) => {
                 let waiter = permit.waiter();
-                let own = Rc::new(RefCell::new(Own::default()));
-                let order = Order::new(context, upstream);
-                tokio::task::spawn_local(fetch(order, permit, Rc::clone(&own)));
-                (waiter, Some(own))
+                (waiter, Some(begin(context, upstream, permit)))
             }
         };
         match wait(context, rule, waiter, lead).await? {
@@ -401,7 +398,7 @@ pub(super) fn hit_answer(
         match hit.into_lines(now) {
             Ok((status, lines, content)) => {
                 // Room for the request id.
-                let headers = HeaderMap::with_capacity(1);
+                let headers = spare::fields(1);
                 return Ok(response(status, headers, Stream::Hit { lines, content }));
             }
             Err(hit) => hit,
@@ -548,6 +545,14 @@ fn shared(context: &mut Context, answer: cache::Answer) -> Option<Response<Strea
     context.codings = forms::codings(context, answer.form);
     let stream = forms::through(decoder, Stream::Shared(answer.body));
     Some(response(answer.status, answer.headers, stream))
+}
+
+/// Begins a fetch, and returns where it leaves what is for the client that caused it.
+fn begin(context: &Context, upstream: UpstreamId, permit: Permit) -> Rc<RefCell<Own>> {
+    let own = Rc::default();
+    let order = Order::new(context, upstream);
+    tokio::task::spawn_local(fetch(order, permit, Rc::clone(&own)));
+    own
 }
 
 /// Fetches for all who wait. Runs on the worker of the client that caused it, and outlives it.

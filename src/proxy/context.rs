@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::model::{RouteEdge, RouteId};
 use crate::metrics::{CacheResult, ProxyError, RejectReason};
 use crate::upstream::request_body::Transfer;
-use crate::wire::{Early, Peer, spare};
+use crate::wire::{Early, Head, Peer, give_back};
 
 use super::access_log::{EndedBy, Record, RequestLine, Timings};
 use super::edge::About;
@@ -135,7 +135,7 @@ impl Context {
         view: Rc<View>,
         peer: Rc<Peer>,
         client: Client,
-        request: Parts,
+        head: Head,
     ) -> Box<Self> {
         let told = client.told.as_deref().and_then(|told| told.id);
         let id = told.unwrap_or_else(|| worker.request_id());
@@ -146,7 +146,7 @@ impl Context {
             id_value,
             peer,
             client,
-            request: Rc::new(request),
+            request: head.share(),
             unread: false,
             seen: Seen::default(),
             tunnel_only: false,
@@ -293,9 +293,7 @@ impl Drop for Context {
             cells.leave();
         }
         self.log(status, took);
-        if let Some(request) = Rc::get_mut(&mut self.request) {
-            spare::give_back(std::mem::take(&mut request.headers));
-        }
+        give_back(&mut self.request);
     }
 }
 

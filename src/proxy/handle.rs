@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::future::Either;
-use http::{HeaderName, Method, Request, Response, Version};
+use http::{HeaderName, Method, Response, Version};
 use http_body::Body as _;
 
 use crate::body::Inbound;
@@ -13,7 +13,7 @@ use crate::cache::Lookup;
 use crate::config::model::{RouteId, Target, UpstreamId};
 use crate::router;
 use crate::snapshot::Route;
-use crate::wire::{Answering, Early, Fault, Peer};
+use crate::wire::{Answering, Early, Fault, Head, Peer};
 
 use super::cached::AtOnce;
 use super::context::{Context, Hints};
@@ -31,16 +31,17 @@ use super::{
 pub(super) fn handle(
     worker: Rc<Worker>,
     peer: Rc<Peer>,
-    request: Request<Inbound>,
+    mut head: Head,
+    body: Inbound,
     early: Option<Rc<dyn Early>>,
 ) -> Answering<Outbound, impl Future<Output = Response<Outbound>> + 'static> {
-    let (mut head, body) = request.into_parts();
     let view = worker.view();
+    let parts = head.parts();
     let config = &view.snapshot.config;
-    let client = trust::client(&head.headers, &peer, config);
-    let formed = normalize::scheme(&head.uri, peer.secure, client.secure)
-        .and_then(|()| normalize::head(&mut head, client.secure, body.is_end_stream(), config));
-    let seen = sift::request(&mut head.headers, &peer, &client, config);
+    let client = trust::client(&parts.headers, &peer, config);
+    let formed = normalize::scheme(&parts.uri, peer.secure, client.secure)
+        .and_then(|()| normalize::head(parts, client.secure, body.is_end_stream(), config));
+    let seen = sift::request(&mut parts.headers, &peer, &client, config);
     let mut context = Context::begin(worker, view, peer, client, head);
     context.hints = Hints(early);
     context.seen = seen;
@@ -61,15 +62,11 @@ enum Way {
 }
 
 /// Whom the answer comes from.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once, into the future that goes on with it"
-)]
 enum Further {
     Files(RouteId),
     Endpoint(UpstreamId, Inbound),
     /// An endpoint, by the cache: what it has said at once, if it was asked.
-    Cache(RouteId, UpstreamId, Inbound, Option<Lookup>),
+    Cache(RouteId, UpstreamId, Inbound, Option<Box<Lookup>>),
 }
 
 /// The rest of the road.
@@ -95,7 +92,8 @@ async fn answer(context: &mut Context, further: Further) -> Result<Response<Stre
             Some(rule) => {
                 let request = Rc::clone(&context.request);
                 let host = normalize::host(&request);
-                cached::look_up(context, rule, host, upstream, body, first).await
+                // Boxed: a request that no cache concerns should not carry the room of this.
+                Box::pin(cached::look_up(context, rule, host, upstream, body, first)).await
             }
             None => forward::straight(context, &Order::new(context, upstream), body).await,
         },
@@ -109,8 +107,8 @@ pub(super) fn refuse(
     version: Version,
     fault: Fault,
 ) -> Response<Outbound> {
-    let (mut head, ()) = Request::new(()).into_parts();
-    head.version = version;
+    let mut head = Head::new(0);
+    head.parts().version = version;
     let view = worker.view();
     let client = trust::client(&head.headers, &peer, &view.snapshot.config);
     let mut context = Context::begin(worker, view, peer, client, head);

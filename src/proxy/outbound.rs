@@ -17,6 +17,7 @@ use crate::encode::{self, CodingError};
 use crate::metrics::ProxyError;
 use crate::upstream::AnswerBody;
 use crate::upstream::exchange::AnswerError;
+use crate::wire::fields::FieldBlock;
 
 use super::context::{Context, End};
 use super::partial::{Part, read};
@@ -110,10 +111,10 @@ impl Outbound {
     }
 
     /// See `wire::Handler::show_fields`.
-    pub(super) fn show_fields(&self, each: &mut dyn FnMut(&str, &[u8])) -> bool {
+    pub(super) fn show_fields(&self, to: &mut dyn FieldBlock) -> bool {
         match &self.stream {
             Stream::Hit { lines, .. } => {
-                lines.show(each);
+                lines.show(to);
                 true
             }
             _ => false,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Response, Version};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -24,7 +24,8 @@ use crate::net::deadline::Deadlines;
 use crate::snapshot::Snapshot;
 use crate::upstream::Pools;
 use crate::upstream::request_body::Pace;
-use crate::wire::{Answering, Early, Fault, Handler, Peer};
+use crate::wire::fields::FieldBlock;
+use crate::wire::{Answering, Early, Fault, Handler, Head, Peer};
 
 use super::access_log;
 use super::complaints::Complaints;
@@ -217,18 +218,19 @@ impl Handler for Worker {
     fn handle(
         self: &Rc<Self>,
         peer: &Rc<Peer>,
-        request: Request<Inbound>,
+        head: Head,
+        body: Inbound,
         early: Option<Rc<dyn Early>>,
     ) -> Answering<Outbound, impl Future<Output = Response<Outbound>> + 'static> {
-        handle::handle(Rc::clone(self), Rc::clone(peer), request, early)
+        handle::handle(Rc::clone(self), Rc::clone(peer), head, body, early)
     }
 
     fn write_fields(body: &Outbound, out: &mut Vec<u8>) -> bool {
         body.write_fields(out)
     }
 
-    fn show_fields(body: &Outbound, each: &mut dyn FnMut(&str, &[u8])) -> bool {
-        body.show_fields(each)
+    fn show_fields(body: &Outbound, to: &mut dyn FieldBlock) -> bool {
+        body.show_fields(to)
     }
 
     fn refuse(

@@ -337,7 +337,7 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{Request, Response};
+    use http::Response;
     use http_body_util::Full;
     use tokio::task::LocalSet;
 
@@ -347,7 +347,7 @@ mod tests {
     use crate::net::listen;
     use crate::net::socket::Batch;
     use crate::server::guard::Limits;
-    use crate::wire::{Answering, Early, Fault};
+    use crate::wire::{Answering, Early, Fault, Head};
     use futures_util::future::Either;
 
     struct Nobody;
@@ -358,7 +358,8 @@ mod tests {
         fn handle(
             self: &Rc<Self>,
             _peer: &Rc<Peer>,
-            _request: Request<Inbound>,
+            _head: Head,
+            _body: Inbound,
             _early: Option<Rc<dyn Early>>,
         ) -> Answering<Full<Bytes>, impl Future<Output = Response<Full<Bytes>>> + 'static> {
             Either::Left::<_, std::future::Ready<_>>(std::future::ready(Response::default()))

@@ -174,6 +174,21 @@ fn next_tag(list: &[u8]) -> Option<(&[u8], &[u8])> {
     list.split_at_checked(weak.checked_add(length)?)
 }
 
+/// Takes a field's name, in lower case, and its value.
+pub type EachField<'a> = &'a mut dyn FnMut(&str, &[u8]);
+
+/// The field block of an answer over HTTP/2, which is being written.
+pub trait FieldBlock {
+    /// Writes a field, whose name is in lower case.
+    fn field(&mut self, name: &str, value: &[u8]);
+
+    /// Writes fields that `encode` has encoded, for this block or for another.
+    fn encoded(&mut self, fields: &[u8]);
+
+    /// Encodes fields, for any number of blocks of any connection.
+    fn encode(&self, fields: &dyn Fn(EachField<'_>)) -> Box<[u8]>;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

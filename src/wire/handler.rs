@@ -8,12 +8,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{Request, Response, Version};
+use http::{Response, Version};
 use http_body::Body;
 
 use crate::body::Inbound;
 
-use super::{Early, Fault, Peer};
+use super::fields::FieldBlock;
+use super::{Early, Fault, Head, Peer};
 
 /// An answer that is there at once, or one that will come.
 pub type Answering<B, F> = Either<Ready<Response<B>>, F>;
@@ -30,7 +31,8 @@ pub trait Handler: 'static {
     fn handle(
         self: &Rc<Self>,
         peer: &Rc<Peer>,
-        request: Request<Inbound>,
+        head: Head,
+        body: Inbound,
         early: Option<Rc<dyn Early>>,
     ) -> Answering<Self::Body, impl Future<Output = Response<Self::Body>> + 'static>;
 
@@ -40,8 +42,8 @@ pub trait Handler: 'static {
         false
     }
 
-    /// The same over HTTP/2: shows names, in lower case, and values.
-    fn show_fields(_body: &Self::Body, _each: &mut dyn FnMut(&str, &[u8])) -> bool {
+    /// The same over HTTP/2.
+    fn show_fields(_body: &Self::Body, _to: &mut dyn FieldBlock) -> bool {
         false
     }
 

@@ -10,6 +10,7 @@ mod early;
 mod fault;
 pub mod fields;
 mod handler;
+mod head;
 pub mod spare;
 mod tls;
 mod trailers;
@@ -22,6 +23,7 @@ pub use address::ClientAddress;
 pub use early::Early;
 pub use fault::Fault;
 pub use handler::{Answering, Handler};
+pub use head::{Head, give_back};
 pub use tls::{ClientCert, Scope, Tls};
 pub use trailers::{announces, may_trail, sift_trailers};
 

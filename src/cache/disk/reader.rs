@@ -164,7 +164,8 @@ fn entry(
         tags,
         parts: None,
         lines: OnceLock::new(),
-        _reservation: own_room,
+        block: OnceLock::new(),
+        reservation: own_room,
     })
 }
 

@@ -8,6 +8,8 @@
 use http::StatusCode;
 use http::header::HeaderValue;
 
+use crate::wire::fields::{EachField, FieldBlock};
+
 use super::table;
 
 /// Encodes the blocks of one direction of a connection.
@@ -61,6 +63,26 @@ pub(in crate::http2) fn plain(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     let is_secret = name == "set-cookie";
     literal(out, if is_secret { NEVER } else { NOT }, name);
     string(out, value);
+}
+
+/// A block that is being written.
+pub(in crate::http2) struct Block<'a>(pub(in crate::http2) &'a mut Vec<u8>);
+
+impl FieldBlock for Block<'_> {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        plain(self.0, name, value);
+    }
+
+    fn encoded(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
+    }
+
+    fn encode(&self, fields: &dyn Fn(EachField<'_>)) -> Box<[u8]> {
+        // Without a dynamic table, a field is encoded alike wherever it stands.
+        let mut out = Vec::new();
+        fields(&mut |name, value| plain(&mut out, name, value));
+        out.into()
+    }
 }
 
 fn literal(out: &mut Vec<u8>, kind: u8, name: &str) {

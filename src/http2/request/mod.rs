@@ -13,9 +13,9 @@ mod cookie;
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Scheme};
-use http::{Method, Uri};
+use http::{Method, Uri, Version};
 
-use crate::wire::{Fault, spare};
+use crate::wire::{self, Fault};
 
 use super::fields;
 use super::hpack::{Decoder, Field, Flaw, Input, Refusal};
@@ -41,13 +41,9 @@ pub struct Bounds {
 /// A request's head.
 #[derive(Debug)]
 pub struct Asked {
-    /// The method; `GET` where a tunnel is offered.
-    pub method: Method,
-    /// The target in origin form, in absolute form with a scheme that is not the connection's, or `*`;
-    /// none for a plain CONNECT.
-    pub uri: Uri,
-    /// The fields, `Host` among them.
-    pub headers: HeaderMap,
+    /// The method, `GET` where a tunnel is offered; the target in origin form, in absolute form with a scheme that
+    /// is not the connection's, or `*`, none for a plain CONNECT; and the fields, `Host` among them.
+    pub head: wire::Head,
     /// The protocol of the tunnel that is offered, in lower case (RFC 8441).
     pub tunnel: Option<Box<str>>,
     /// What `Content-Length` says.
@@ -62,10 +58,6 @@ pub struct Asked {
 
 /// What a block of a request came to.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly always a request, which would cost each of them an allocation"
-)]
 pub(super) enum Read {
     Request(Asked),
     /// Its stream is to be reset with `PROTOCOL_ERROR`.
@@ -144,12 +136,12 @@ pub(super) struct About<'a> {
 /// A head that is being put together.
 struct Head<'a> {
     about: About<'a>,
-    method: Option<Method>,
+    /// Its method, its target and its fields, as far as they have come.
+    made: wire::Head,
+    come: Come,
     scheme: Option<HeaderValue>,
     authority: Option<HeaderValue>,
-    path: Option<Uri>,
     protocol: Option<HeaderValue>,
-    headers: HeaderMap,
     count: usize,
     bytes: usize,
     length: Option<u64>,
@@ -162,6 +154,13 @@ struct Head<'a> {
     refused: Option<&'static str>,
 }
 
+/// Which parts of a request line have come.
+#[derive(Default)]
+struct Come {
+    method: bool,
+    path: bool,
+}
+
 impl<'a> Head<'a> {
     fn new(about: About<'a>, block: usize) -> Self {
         // Mostly a byte each when it comes from the table, and a dozen or more when it is spelled out.
@@ -172,12 +171,11 @@ impl<'a> Head<'a> {
             .saturating_add(ADDED);
         Self {
             about,
-            method: None,
+            made: wire::Head::new(guess),
+            come: Come::default(),
             scheme: None,
             authority: None,
-            path: None,
             protocol: None,
-            headers: spare::fields(guess),
             count: 0,
             bytes: 0,
             length: None,
@@ -205,12 +203,16 @@ impl<'a> Head<'a> {
                 self.field(name, value, size);
                 return;
             }
-            Field::Method(method) => self.method.replace(method).is_some(),
+            Field::Method(method) => {
+                self.made.parts().method = method;
+                std::mem::replace(&mut self.come.method, true)
+            }
             Field::Scheme(scheme) => self.scheme.replace(scheme).is_some(),
             Field::Authority(authority) => self.authority.replace(authority).is_some(),
             Field::Path(path) => {
                 self.bytes = self.bytes.saturating_add(size.saturating_sub(PATH));
-                self.path.replace(path).is_some()
+                self.made.parts().uri = path;
+                std::mem::replace(&mut self.come.path, true)
             }
             Field::Protocol(protocol) => self.protocol.replace(protocol).is_some(),
             Field::Status => false,
@@ -239,14 +241,14 @@ impl<'a> Head<'a> {
             if name == EXPECT {
                 self.expects = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
             }
-            append(&mut self.headers, name, value);
+            self.append(name, value);
         }
     }
 
     /// `:authority` takes the place of `Host`, which may not disagree (RFC 9113 section 8.3.1).
     fn host(&mut self, host: HeaderValue) {
         match &self.authority {
-            None => append(&mut self.headers, HOST, host),
+            None => self.append(HOST, host),
             Some(authority) => {
                 if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
                     self.refused("Host differs from :authority");
@@ -269,40 +271,39 @@ impl<'a> Head<'a> {
             Some(other) if other != length => self.malformed("Content-Lengths that differ"),
             Some(_) => self.refused("Content-Length is empty or repeated"),
             // What offers a tunnel has no content.
-            None if self.protocol.is_none() => append(&mut self.headers, CONTENT_LENGTH, value),
+            None if self.protocol.is_none() => self.append(CONTENT_LENGTH, value),
             None => {}
         }
     }
 
     fn finish(mut self) -> Read {
-        let connects = self.method == Some(Method::CONNECT);
+        let connects = self.made.method == Method::CONNECT;
         if let Some(what) = self.malformed.or_else(|| self.incomplete(connects)) {
             return Read::Malformed(what);
         }
         let fault = self.fault(connects);
-        let (uri, foreign) = self.target();
-        let fault = fault.or(foreign);
+        let fault = fault.or_else(|| self.target());
         let cookie = std::mem::replace(&mut self.cookie, Cookie::None);
         if let Some(cookie) = cookie.joined() {
-            append(&mut self.headers, COOKIE, cookie);
+            self.append(COOKIE, cookie);
         }
-        if let Some(authority) = self.authority {
-            append(&mut self.headers, HOST, authority);
+        if let Some(authority) = self.authority.take() {
+            self.append(HOST, authority);
         }
-        let tunnel = self.protocol.map(|protocol| {
+        let tunnel = self.protocol.take().map(|protocol| {
             let name = protocol.to_str().unwrap_or_default();
             name.to_ascii_lowercase().into_boxed_str()
         });
-        let (method, length) = match (&tunnel, self.method) {
-            (None, Some(method)) => (method, self.length),
-            (Some(_), _) | (None, None) => (Method::GET, None),
-        };
+        let parts = self.made.parts();
+        parts.version = Version::HTTP_2;
+        if tunnel.is_some() {
+            parts.method = Method::GET;
+            self.length = None;
+        }
         Read::Request(Asked {
-            method,
-            uri,
-            headers: self.headers,
+            head: self.made,
             tunnel,
-            length,
+            length: self.length,
             expects: self.expects,
             follows: self.about.follows,
             fault,
@@ -311,42 +312,39 @@ impl<'a> Head<'a> {
 
     /// The target in origin form; in absolute form where the scheme is not the connection's, which is
     /// for the road to judge: it knows who may say so.
-    fn target(&mut self) -> (Uri, Option<Fault>) {
-        let path = self.path.take().unwrap_or_default();
+    fn target(&mut self) -> Option<Fault> {
         let own = self.about.scheme.as_bytes();
         let named = match &self.scheme {
             Some(named) if !named.as_bytes().eq_ignore_ascii_case(own) => named,
-            _ => return (path, None),
+            _ => return None,
         };
         let absolute = || {
-            let mut parts = path.clone().into_parts();
+            let mut parts = self.made.uri.clone().into_parts();
             let scheme = Scheme::try_from(named.as_bytes()).ok();
             parts.scheme = Some(scheme.filter(|_| !named.is_empty())?);
             let authority = self.authority.as_ref()?.as_bytes();
             parts.authority = Some(Authority::try_from(authority).ok()?);
             Uri::from_parts(parts).ok()
         };
-        match absolute() {
-            Some(uri) => (uri, None),
-            None => {
-                let fault = Fault::Malformed(":scheme is not that of the connection");
-                (path, Some(fault))
-            }
-        }
+        let Some(uri) = absolute() else {
+            return Some(Fault::Malformed(":scheme is not that of the connection"));
+        };
+        self.made.parts().uri = uri;
+        None
     }
 
     /// What is missing, or does not fit the rest.
     fn incomplete(&self, connects: bool) -> Option<&'static str> {
         let tunnels = self.protocol.is_some();
-        match (&self.scheme, &self.path) {
-            _ if self.method.is_none() => Some("no :method"),
+        match (&self.scheme, self.come.path) {
+            _ if !self.come.method => Some("no :method"),
             _ if tunnels && !connects => Some(":protocol without CONNECT"),
-            (None, None) if connects && !tunnels => {
+            (None, false) if connects && !tunnels => {
                 self.authority.is_none().then_some("CONNECT to nobody")
             }
             _ if connects && !tunnels => Some("CONNECT with a :scheme or a :path"),
             (None, _) => Some("no :scheme"),
-            (_, None) => Some("no :path"),
+            (_, false) => Some("no :path"),
             _ if !self.about.follows && !connects && self.length.is_some_and(|it| it > 0) => {
                 Some("Content-Length without content")
             }
@@ -356,9 +354,9 @@ impl<'a> Head<'a> {
 
     fn fault(&self, connects: bool) -> Option<Fault> {
         let bounds = self.about.bounds;
-        let asterisk = self.path.as_ref().is_some_and(|path| path == "*");
-        let path = self.path.as_ref().and_then(Uri::path_and_query);
-        if path.is_some_and(|path| path.as_str().len() > bounds.target) {
+        let path = self.made.uri.path_and_query().filter(|_| self.come.path);
+        let path = path.map_or("", |path| path.as_str());
+        if path.len() > bounds.target {
             return Some(Fault::TargetTooLong);
         }
         if self.count > bounds.fields {
@@ -370,10 +368,16 @@ impl<'a> Head<'a> {
         if let Some(what) = self.refused {
             return Some(Fault::Malformed(what));
         }
-        if asterisk && !connects && self.method != Some(Method::OPTIONS) {
+        if path == "*" && !connects && self.made.method != Method::OPTIONS {
             return Some(Fault::Malformed(":path is not a path"));
         }
         None
+    }
+}
+
+impl Head<'_> {
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        append(&mut self.made.parts().headers, name, value);
     }
 }
 

@@ -67,8 +67,11 @@ fn fault(more: &[(&str, &str)]) -> Option<Fault> {
 #[test]
 fn a_request_ends_up_in_origin_form_with_its_authority_in_host() {
     let it = asked(&get(&[("x", "y"), ("expect", "100-Continue")]));
-    assert_eq!((it.uri, it.fault), (Uri::from_static("/a?b=c"), None));
-    assert_eq!(it.headers[HOST], "shop.test:1");
+    assert_eq!(
+        (it.head.uri.clone(), it.fault),
+        (Uri::from_static("/a?b=c"), None)
+    );
+    assert_eq!(it.head.headers[HOST], "shop.test:1");
     assert!(it.expects && it.tunnel.is_none());
     let it = asked(&[
         (":method", "OPTIONS"),
@@ -77,10 +80,10 @@ fn a_request_ends_up_in_origin_form_with_its_authority_in_host() {
         ("host", "shop.test"),
     ]);
     assert_eq!(
-        (it.headers[HOST].as_bytes(), it.fault),
+        (it.head.headers[HOST].as_bytes(), it.fault),
         (&b"shop.test"[..], None)
     );
-    assert_eq!(it.uri, "*");
+    assert_eq!(it.head.uri.clone(), "*");
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn a_scheme_that_is_not_the_connections_stays_for_the_road_to_judge() {
     fields[1].1 = "http";
     let it = asked(&fields);
     assert_eq!(
-        (it.uri, it.fault),
+        (it.head.uri.clone(), it.fault),
         (Uri::from_static("http://shop.test:1/a?b=c"), None)
     );
     for scheme in ["", "a b", "http:"] {
@@ -101,7 +104,7 @@ fn a_scheme_that_is_not_the_connections_stays_for_the_road_to_judge() {
 #[test]
 fn a_host_that_repeats_the_authority_is_one_host_and_another_is_refused() {
     let it = asked(&get(&[("host", "SHOP.test:1"), ("host", "shop.test:1")]));
-    assert_eq!(it.headers.get_all(HOST).iter().count(), 1);
+    assert_eq!(it.head.headers.get_all(HOST).iter().count(), 1);
     assert_eq!(it.fault, None);
     for host in ["evil.test", "shop.test", ""] {
         assert!(fault(&[("host", host)]).is_some());
@@ -113,7 +116,7 @@ fn crumbs_become_one_cookie_and_one_cookie_stays_as_it_is() {
     let crumbs = [("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3; d=4")];
     for (count, joined) in [(1, "a=1"), (2, "a=1; b=2"), (3, "a=1; b=2; c=3; d=4")] {
         let it = asked(&get(&crumbs[..count]));
-        let all: Vec<_> = it.headers.get_all(COOKIE).iter().collect();
+        let all: Vec<_> = it.head.headers.get_all(COOKIE).iter().collect();
         assert_eq!(all, [joined]);
     }
 }
@@ -167,10 +170,10 @@ fn an_extended_connect_is_a_get_that_offers_a_tunnel_and_a_plain_one_is_let_thro
     fields.insert(0, (":protocol", "WebSocket"));
     let it = asked(&fields);
     assert_eq!(it.tunnel.as_deref(), Some("websocket"));
-    assert_eq!((it.method, it.length), (Method::GET, None));
-    assert!(!it.headers.contains_key(CONTENT_LENGTH));
+    assert_eq!((it.head.method.clone(), it.length), (Method::GET, None));
+    assert!(!it.head.headers.contains_key(CONTENT_LENGTH));
     let it = asked(&[(":method", "CONNECT"), (":authority", "shop.test:80")]);
-    assert_eq!((it.method, it.fault), (Method::CONNECT, None));
+    assert_eq!((it.head.method.clone(), it.fault), (Method::CONNECT, None));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::super::frame::{Code, HEAD, Head, LARGEST, flag, kind};
 use super::super::hpack::encode;
 use super::Session;
 use super::streams::Key;
+use crate::wire::fields::FieldBlock;
 
 /// Most content of one frame, so that the frame is one record of TLS.
 const CHUNK: usize = LARGEST - HEAD;
@@ -91,7 +92,7 @@ impl Session {
         key: Key,
         (status, headers): (StatusCode, &HeaderMap),
         extras: Extras<'_>,
-        show: impl FnOnce(&mut dyn FnMut(&str, &[u8])) -> bool,
+        show: impl FnOnce(&mut dyn FieldBlock) -> bool,
         ends: bool,
     ) -> State {
         let Some(stream) = self.streams.get_mut(key) else {
@@ -101,7 +102,7 @@ impl Session {
         stream.done = ends;
         self.block(key.id, ends, |out| {
             encode::status(out, status);
-            let dated = show(&mut |name, value| encode::plain(out, name, value));
+            let dated = show(&mut encode::Block(out));
             fields_of(out, headers, extras, dated);
         });
         self.state(key)

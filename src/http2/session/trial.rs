@@ -58,8 +58,8 @@ impl Trial {
     fn act(&mut self, choice: u8) {
         while let Some((key, asked)) = self.session.next_request() {
             let limits = self.terms.bounds;
-            assert!(asked.headers.len() <= limits.fields + 2, "{asked:?}");
-            for value in asked.headers.values() {
+            assert!(asked.head.headers.len() <= limits.fields + 2, "{asked:?}");
+            for value in asked.head.headers.values() {
                 let ends_line = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n');
                 assert!(!value.as_bytes().iter().any(ends_line), "{value:?}");
             }

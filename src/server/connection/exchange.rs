@@ -14,13 +14,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
 use http_body::Body;
 
 use crate::body::{BodyFault, Inbound};
 use crate::http1::{self, Encoder, Expect, Fields, Framing, RequestHead};
 use crate::metrics::CloseReason;
-use crate::wire::{Early, Fault, Handler, announces, sift_trailers};
+use crate::wire::{Early, Fault, Handler, announces, sift_trailers, spare};
 
 use super::Shared;
 use super::body::Following;
@@ -85,8 +85,8 @@ impl<H: Handler> Shared<H> {
             .requests
             .is_some_and(|most| serial >= most.get());
         let asked = Asked {
-            head: head.method == Method::HEAD,
-            version: head.version,
+            head: head.head.method == Method::HEAD,
+            version: head.head.version,
             persists: head.persists && !is_last,
             trailers: head.trailers,
             offers: head.offers(),
@@ -97,11 +97,6 @@ impl<H: Handler> Shared<H> {
             (None, Framing::None | Framing::Length(0)) => Inbound::empty(),
             (None, _) => Inbound::body(Following::new(conn, false)),
         };
-        let mut request = Request::new(following);
-        *request.method_mut() = head.method;
-        *request.uri_mut() = head.uri;
-        *request.version_mut() = head.version;
-        *request.headers_mut() = head.headers;
         // Whoever still has those of an earlier request keeps them.
         if Rc::strong_count(&stretch.hints) > 1 {
             stretch.hints = Rc::default();
@@ -111,7 +106,10 @@ impl<H: Handler> Shared<H> {
         let early = (asked.version == Version::HTTP_11).then(|| Rc::clone(hints) as Rc<dyn Early>);
 
         let answer = {
-            let mut handling = pin!(self.handler.handle(stretch.peer, request, early));
+            let mut handling = pin!(
+                self.handler
+                    .handle(stretch.peer, head.head, following, early)
+            );
             poll_fn(|cx| {
                 if let Poll::Ready(answer) = handling.as_mut().poll(cx) {
                     return Poll::Ready(Ok(answer));
@@ -178,6 +176,7 @@ impl<H: Handler> Shared<H> {
                 Vec::new()
             },
         };
+        spare::give_back(std::mem::take(&mut parts.headers));
         if sending.is_over && sending.finish(conn, None).is_err() {
             return After::Cut(CloseReason::Internal);
         }

@@ -30,10 +30,6 @@ use super::exchange::After;
 const HEAD_ROOM: usize = 2 * 1024;
 
 /// What came instead of a head, or a head.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly always a head, which would cost every request an allocation"
-)]
 enum Next {
     Head(RequestHead),
     Fault(Fault),

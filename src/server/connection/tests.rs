@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,7 +21,7 @@ use crate::http1 as codec;
 use crate::metrics::Metrics;
 use crate::net::deadline::TICK;
 use crate::server::guard::Guard;
-use crate::wire::{Answering, Early, Fault};
+use crate::wire::{Answering, Early, Fault, Head};
 
 /// Answers by path, and most requests with it.
 #[derive(Default)]
@@ -88,12 +88,12 @@ impl Handler for Echo {
     fn handle(
         self: &Rc<Self>,
         _peer: &Rc<Peer>,
-        request: Request<Inbound>,
+        head: Head,
+        body: Inbound,
         early: Option<Rc<dyn Early>>,
     ) -> Answering<Reply, impl Future<Output = Response<Reply>> + 'static> {
         let this = Rc::clone(self);
-        let path = request.uri().path().to_owned();
-        let body = request.into_body();
+        let path = head.uri.path().to_owned();
         Either::Right(async move {
             let mut status = 200;
             let announces = path == "/trailers";

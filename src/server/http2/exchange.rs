@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode};
 use http_body::Body;
 
 use crate::body::Inbound;
@@ -22,12 +22,14 @@ use crate::http2::{Asked, Code};
 use crate::net::deadline::{Deadlines, Timer};
 use crate::server::dates::Dates;
 use crate::server::guard::Limits;
+use crate::wire::fields::FieldBlock;
+use crate::wire::{Head, spare};
 
 use super::body::Incoming;
 use super::voice::{Line, Voice};
 
 /// Shows the fields of an answer that are not in its map; whether it has any.
-pub(super) type Show<B> = fn(&B, &mut dyn FnMut(&str, &[u8])) -> bool;
+pub(super) type Show<B> = fn(&B, &mut dyn FieldBlock) -> bool;
 
 /// What all exchanges of a connection are served with.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ pub(super) struct Question {
 impl Question {
     pub(super) fn of(asked: &Asked) -> Self {
         Self {
-            head: asked.method == Method::HEAD,
+            head: asked.head.method == Method::HEAD,
             offers: asked.tunnel.is_some(),
         }
     }
@@ -98,22 +100,17 @@ pub(super) fn request(
     line: &Rc<Line>,
     key: Key,
     voice: &Rc<Voice>,
-) -> Request<Inbound> {
+) -> (Head, Inbound) {
     let inbound = match &asked.tunnel {
         Some(protocol) => Inbound::tunnel(protocol, Incoming::new(line, key, None)),
         // The road refuses CONNECT; what follows it is nobody's.
-        None if !asked.follows || asked.method == Method::CONNECT => Inbound::empty(),
+        None if !asked.follows || asked.head.method == Method::CONNECT => Inbound::empty(),
         None => {
             let waits = asked.expects.then(|| Rc::clone(voice));
             Inbound::body(Incoming::new(line, key, waits))
         }
     };
-    let mut request = Request::new(inbound);
-    *request.method_mut() = asked.method;
-    *request.uri_mut() = asked.uri;
-    *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = asked.headers;
-    request
+    (asked.head, inbound)
 }
 
 /// Calls what is not ours; none if it panicked. Whatever it left behind is dropped next.
@@ -153,7 +150,7 @@ where
         &mut self,
         cx: &mut Context<'_>,
         common: &Common<'_, B>,
-        spare: &mut Option<Place<F>>,
+        spare: &mut Vec<Place<F>>,
     ) -> Progress {
         if let Stage::Answering(place) = &mut self.stage {
             let Some(future) = place.as_mut().as_pin_mut() else {
@@ -172,7 +169,7 @@ where
                 std::mem::replace(&mut self.stage, Stage::Sending(body))
             {
                 place.set(None);
-                *spare = Some(place);
+                spare.push(place);
             }
         }
         self.send(cx, common)
@@ -322,8 +319,9 @@ fn answer_head<B: Body>(
         length,
     };
     let mut session = common.line.session.borrow_mut();
-    let show = |each: &mut dyn FnMut(&str, &[u8])| (common.show)(&body, each);
+    let show = |to: &mut dyn FieldBlock| (common.show)(&body, to);
     let state = session.answer(key, (head.status, &head.headers), extras, show, ends);
+    spare::give_back(head.headers);
     (state != State::Gone).then_some((body, opens))
 }
 

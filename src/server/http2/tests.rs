@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use super::*;
 use crate::body::Inbound;
 use crate::metrics::Metrics;
 use crate::net::socket::{Batch, Socket};
-use crate::wire::{Answering, Early, Fault};
+use crate::wire::{Answering, Early, Fault, Head};
 
 /// Answers by path; counts how often its futures are polled.
 #[derive(Default)]
@@ -32,10 +32,12 @@ impl Handler for Odd {
     fn handle(
         self: &Rc<Self>,
         _peer: &Rc<Peer>,
-        request: Request<Inbound>,
+        head: Head,
+        body: Inbound,
         early: Option<Rc<dyn Early>>,
     ) -> Answering<Full<Bytes>, impl Future<Output = Response<Full<Bytes>>> + 'static> {
         let this = Rc::clone(self);
+        let request = head.with(body);
         assert_ne!(request.uri().path(), "/panic/at/once");
         if request.uri().path() == "/at/once" {
             let answer = Response::new(Full::from("at once"));

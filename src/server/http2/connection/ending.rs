@@ -8,13 +8,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 
 use crate::body::Inbound;
 use crate::http2::Code;
 use crate::http2::session::{Flood, Violation};
 use crate::metrics::{CloseReason, Http2Flood};
-use crate::wire::{Answering, Early, Handler};
+use crate::wire::{Answering, Early, Handler, Head};
 
 use super::Connection;
 
@@ -25,7 +25,7 @@ impl<H, F, M> Connection<'_, H, F, M>
 where
     H: Handler,
     F: Future<Output = Response<H::Body>>,
-    M: Fn(Request<Inbound>, Rc<dyn Early>) -> Answering<H::Body, F>,
+    M: Fn((Head, Inbound), Rc<dyn Early>) -> Answering<H::Body, F>,
 {
     pub(super) fn violated(
         &mut self,

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::{Request, Response};
+use http::Response;
 
 use crate::body::Inbound;
 use crate::http2::session::{Key, Session, Violation};
@@ -24,7 +24,7 @@ use crate::metrics::{CloseReason, Http2Flood, WorkerCells};
 use crate::net::deadline::Timer;
 use crate::net::stream::Stream;
 use crate::server::drain::Drain;
-use crate::wire::{Answering, Early, Handler, Peer};
+use crate::wire::{Answering, Early, Handler, Head, Peer};
 
 use super::board::{Board, Wakers};
 use super::exchange::{self, Common, Exchange, Place, Progress, Question, Stage, safely};
@@ -51,7 +51,7 @@ struct Connection<'a, H: Handler, F, M> {
     exchanges: Vec<Option<Exchange<F, H::Body>>>,
     busy: usize,
     /// The place of a future that is done, for the next one.
-    spare: Option<Place<F>>,
+    spare: Vec<Place<F>>,
     /// The voice of the last request, for the next one if nobody kept it.
     voice: Option<Rc<Voice>>,
     /// Requests that may still come.
@@ -91,7 +91,7 @@ pub(super) async fn serve<H: Handler>(
     let mut connection = Connection {
         handler,
         peer,
-        make: |request, early| handler.handle(peer, request, Some(early)),
+        make: |(head, body), early| handler.handle(peer, head, body, Some(early)),
         common: Common {
             line,
             limits,
@@ -106,7 +106,7 @@ pub(super) async fn serve<H: Handler>(
         wakers: Wakers::default(),
         exchanges: Vec::new(),
         busy: 0,
-        spare: None,
+        spare: Vec::new(),
         voice: None,
         requests_left: settings.requests,
         leaving: None,
@@ -123,7 +123,7 @@ impl<H, F, M> Connection<'_, H, F, M>
 where
     H: Handler,
     F: Future<Output = Response<H::Body>>,
-    M: Fn(Request<Inbound>, Rc<dyn Early>) -> Answering<H::Body, F>,
+    M: Fn((Head, Inbound), Rc<dyn Early>) -> Answering<H::Body, F>,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.common.line.board.runs(cx.waker());
@@ -263,7 +263,7 @@ where
                 let begun = safely(|| match (self.make)(request, voice) {
                     Either::Left(answer) => Either::Left(answer.into_inner()),
                     Either::Right(future) => {
-                        let mut place = spare.take().unwrap_or_else(|| Box::pin(None));
+                        let mut place = spare.pop().unwrap_or_else(|| Box::pin(None));
                         place.set(Some(future));
                         Either::Right(Stage::Answering(place))
                     }
@@ -393,7 +393,7 @@ where
         self.common.line.session.borrow_mut().rest();
         self.exchanges = Vec::new();
         self.wakers.rest();
-        self.spare = None;
+        self.spare = Vec::new();
         self.voice = None;
     }
 }
