@@ -16,9 +16,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
+use super::ageing::Ageing;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted, held};
-use super::entry::{Ageing, Entry, Head, HitBody};
+use super::content::HitBody;
+use super::entry::Entry;
 use super::flight::Abandoned;
+use super::head::Head;
 use super::permit::Flying;
 use super::status::Uncacheable;
 use super::store::{Mark, Whose};

@@ -19,8 +19,10 @@ use parking_lot::Mutex;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::ageing::Ageing;
 use super::budget::ALLOCATION_OVERHEAD;
-use super::entry::{Ageing, Entry, Head};
+use super::entry::Entry;
+use super::head::Head;
 use super::key::Key;
 use super::purge::{Generation, Generations, Standing};
 use super::status::{Refusal, Uncacheable};

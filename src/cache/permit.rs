@@ -18,13 +18,15 @@ use crate::config::model::{CacheRule, Coding};
 use crate::encode::Maker;
 use crate::range;
 
+use super::ageing::Ageing;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
-use super::entry::{Ageing, Entry, Head, strip};
+use super::entry::Entry;
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase, Told};
 use super::form::{Coded, is_settled};
 use super::freshness::{Failure, Storable, Times, date_of, judge};
+use super::head::{Head, strip};
 use super::purge::Generation;
 use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};

@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use crate::range::Pieces;
 
 use super::Cache;
-use super::entry::{Ageing, Entry, HitBody};
+use super::ageing::Ageing;
+use super::content::HitBody;
+use super::entry::Entry;
 use super::flight::{Came, Ended, Phase, Ticket, Told};
 use super::form::{Decoding, Form};
 use super::portion::{self, Parts, Portion, cut};

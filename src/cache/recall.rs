@@ -14,8 +14,9 @@ use http::{HeaderMap, Method};
 
 use super::budget::Reservation;
 use super::disk::DiskStats;
-use super::entry::{Entry, Way};
+use super::entry::Entry;
 use super::flight::{Boarded, Came, Phase};
+use super::hit::Way;
 use super::key::Key;
 use super::permit::{Flying, Permit};
 use super::purge::Standing;
