@@ -135,7 +135,7 @@ impl Context {
         view: Rc<View>,
         peer: Rc<Peer>,
         client: Client,
-        head: Head,
+        (head, began): (Head, Instant),
     ) -> Box<Self> {
         let told = client.told.as_deref().and_then(|told| told.id);
         let id = told.unwrap_or_else(|| worker.request_id());
@@ -150,7 +150,7 @@ impl Context {
             unread: false,
             seen: Seen::default(),
             tunnel_only: false,
-            began: Instant::now(),
+            began,
             route: None,
             cache: None,
             codings: Codings::Open,

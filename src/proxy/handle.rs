@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::Either;
 use http::{HeaderName, Method, Response, Version};
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use crate::body::Inbound;
 use crate::cache::Lookup;
@@ -31,7 +32,7 @@ use super::{
 pub(super) fn handle(
     worker: Rc<Worker>,
     peer: Rc<Peer>,
-    mut head: Head,
+    (mut head, at): (Head, Instant),
     body: Inbound,
     early: Option<Rc<dyn Early>>,
 ) -> Answering<Outbound, impl Future<Output = Response<Outbound>> + 'static> {
@@ -42,7 +43,7 @@ pub(super) fn handle(
     let formed = normalize::scheme(&parts.uri, peer.secure, client.secure)
         .and_then(|()| normalize::head(parts, client.secure, body.is_end_stream(), config));
     let seen = sift::request(&mut parts.headers, &peer, &client, config);
-    let mut context = Context::begin(worker, view, peer, client, head);
+    let mut context = Context::begin(worker, view, peer, client, (head, at));
     context.hints = Hints(early);
     context.seen = seen;
     context.tunnel_only = body.offers().is_some() && context.request.version == Version::HTTP_2;
@@ -111,7 +112,7 @@ pub(super) fn refuse(
     head.parts().version = version;
     let view = worker.view();
     let client = trust::client(&head.headers, &peer, &view.snapshot.config);
-    let mut context = Context::begin(worker, view, peer, client, head);
+    let mut context = Context::begin(worker, view, peer, client, (head, Instant::now()));
     context.unread = true;
     respond::reject(context, &Reject::Fault(fault))
 }

@@ -219,10 +219,11 @@ impl Handler for Worker {
         self: &Rc<Self>,
         peer: &Rc<Peer>,
         head: Head,
+        at: Instant,
         body: Inbound,
         early: Option<Rc<dyn Early>>,
     ) -> Answering<Outbound, impl Future<Output = Response<Outbound>> + 'static> {
-        handle::handle(Rc::clone(self), Rc::clone(peer), head, body, early)
+        handle::handle(Rc::clone(self), Rc::clone(peer), (head, at), body, early)
     }
 
     fn write_fields(body: &Outbound, out: &mut Vec<u8>) -> bool {

@@ -359,6 +359,7 @@ mod tests {
             self: &Rc<Self>,
             _peer: &Rc<Peer>,
             _head: Head,
+            _at: tokio::time::Instant,
             _body: Inbound,
             _early: Option<Rc<dyn Early>>,
         ) -> Answering<Full<Bytes>, impl Future<Output = Response<Full<Bytes>>> + 'static> {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use http::{Response, Version};
 use http_body::Body;
+use tokio::time::Instant;
 
 use crate::body::Inbound;
 
@@ -24,7 +25,7 @@ pub trait Handler: 'static {
     /// Body of an answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
 
-    /// Answers one request; never fails: a refusal is an answer too. `early` takes informational
+    /// Answers one request, whose head was read `at` that time; never fails: a refusal is an answer too. `early` takes informational
     /// answers, if the client can read them. An answer of `101` to a request that offers a tunnel opens
     /// it: its body is what goes to the client, and is polled on after its end while the client still
     /// sends. Trailers go out over HTTP/1.1 as far as the answer's `Trailer` names them. An answer with `Connection: close` is the last one of an HTTP/1.1 connection.
@@ -32,6 +33,7 @@ pub trait Handler: 'static {
         self: &Rc<Self>,
         peer: &Rc<Peer>,
         head: Head,
+        at: Instant,
         body: Inbound,
         early: Option<Rc<dyn Early>>,
     ) -> Answering<Self::Body, impl Future<Output = Response<Self::Body>> + 'static>;

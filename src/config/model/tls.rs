@@ -88,7 +88,7 @@ macro_rules! suites {
         }
 
         impl CipherSuite {
-            /// All that are known.
+            /// All that are known, in the order in which they are preferred.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The name in the IANA registry.
@@ -107,13 +107,13 @@ macro_rules! suites {
 }
 
 suites! {
-    Aes256Gcm V13 "TLS_AES_256_GCM_SHA384"
     Aes128Gcm V13 "TLS_AES_128_GCM_SHA256"
+    Aes256Gcm V13 "TLS_AES_256_GCM_SHA384"
     ChaCha20 V13 "TLS_CHACHA20_POLY1305_SHA256"
-    EcdsaAes256Gcm V12 "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
     EcdsaAes128Gcm V12 "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+    EcdsaAes256Gcm V12 "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
     EcdsaChaCha20 V12 "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"
-    RsaAes256Gcm V12 "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
     RsaAes128Gcm V12 "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+    RsaAes256Gcm V12 "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
     RsaChaCha20 V12 "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"
 }

@@ -1,6 +1,6 @@
 //! From a header block to its fields (RFC 7541 section 6).
 //!
-//! `request` asks for one field after the other and stops when there are too many. Invariant: a value is
+//! `request` takes one field after the other and stops when there are too many. Invariant: a value is
 //! copied once, into the worker's buffer, or into memory of its own when the table keeps it.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -27,6 +27,24 @@ pub(in crate::http2) enum Refusal {
     Illegal(&'static str),
 }
 
+/// A field that has come. It is lent: fields are large, and moving each of them costs more than reading it.
+#[derive(Debug)]
+pub(in crate::http2) enum Come<'a> {
+    /// A table keeps it.
+    Kept(&'a Entry),
+    /// It goes with its request, which may take what it needs of it.
+    Passing(&'a mut Entry),
+}
+
+impl Come<'_> {
+    pub(in crate::http2) fn entry(&self) -> &Entry {
+        match self {
+            Self::Kept(entry) => entry,
+            Self::Passing(entry) => entry,
+        }
+    }
+}
+
 /// What one direction of a connection has indexed so far.
 #[derive(Debug, Default)]
 pub(in crate::http2) struct Decoder {
@@ -36,29 +54,27 @@ pub(in crate::http2) struct Decoder {
 }
 
 impl Decoder {
-    /// The next field; none at the end of the block. After an error the connection is of no use any
-    /// more: the table is behind its peer's.
-    pub(in crate::http2) fn next(
+    /// Gives `take` the fields of a block, one after the other, until it has enough. After an error the
+    /// connection is of no use any more: the table is behind its peer's.
+    pub(in crate::http2) fn read(
         &mut self,
-        input: &mut Input<'_>,
+        block: &[u8],
         arena: &mut BytesMut,
-    ) -> Result<Option<Entry>, Refusal> {
-        loop {
-            let Some(first) = input.peek() else {
-                return Ok(None);
-            };
+        mut take: impl FnMut(Come<'_>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let mut input = Input::new(block);
+        while let Some(first) = input.peek() {
             match first {
                 0x80.. => {
                     let index = input.integer(7)?;
                     input.begun = true;
-                    return self.table.entry(index).map(Some);
+                    take(Come::Kept(self.table.entry(index)?))?;
                 }
                 0x40.. => {
-                    let (name, coded, text) = self.literal(input, 6)?;
-                    let value = kept(coded, text, arena)?;
-                    let entry = entry(name, value)?;
-                    self.table.insert(entry.clone());
-                    return Ok(Some(entry));
+                    let (name, coded, text) = self.literal(&mut input, 6)?;
+                    let entry = entry(name, kept(coded, text, arena)?)?;
+                    take(Come::Kept(&entry))?;
+                    self.table.insert(entry);
                 }
                 0x20..=0x3f => {
                     if input.begun {
@@ -67,17 +83,17 @@ impl Decoder {
                     self.table.resize(input.integer(5)?)?;
                 }
                 _ => {
-                    let (name, coded, text) = self.literal(input, 4)?;
-                    let value = passing(coded, text, arena)?;
-                    let mut entry = entry(name, value)?;
+                    let (name, coded, text) = self.literal(&mut input, 4)?;
+                    let mut entry = entry(name, passing(coded, text, arena)?)?;
                     if first & 0x10 != 0 {
                         // RFC 7541 section 6.2.3: so it has to go on.
                         entry.field.never_index();
                     }
-                    return Ok(Some(entry));
+                    take(Come::Passing(&mut entry))?;
                 }
             }
         }
+        Ok(())
     }
 
     /// The name of a literal, and its value as it stands there.
@@ -148,15 +164,14 @@ fn passing(coded: bool, text: &[u8], arena: &mut BytesMut) -> Result<Bytes, Refu
 }
 
 /// What is left of a block.
-#[derive(Debug)]
-pub(in crate::http2) struct Input<'a> {
+struct Input<'a> {
     rest: &'a [u8],
     /// A field came already.
     begun: bool,
 }
 
 impl<'a> Input<'a> {
-    pub(in crate::http2) fn new(block: &'a [u8]) -> Self {
+    fn new(block: &'a [u8]) -> Self {
         Self {
             rest: block,
             begun: false,

@@ -12,9 +12,10 @@ mod field;
 mod huffman;
 mod table;
 
-pub(super) use decode::{Decoder, Input, Refusal};
+pub(super) use decode::{Come, Decoder, Refusal};
 pub(super) use encode::Encoder;
 pub(super) use field::{Field, Flaw};
+pub(super) use table::Entry;
 
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a test fails by it")]

@@ -6,6 +6,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Uri};
@@ -51,15 +52,12 @@ impl Default for Table {
 
 impl Table {
     /// The field with an index.
-    pub(super) fn entry(&self, index: usize) -> Result<Entry, Refusal> {
-        if let Some(number) = index.checked_sub(DYNAMIC) {
-            return self
-                .entries
-                .get(number)
-                .cloned()
-                .ok_or(Refusal::Undecodable);
-        }
-        fixed(index).ok_or(Refusal::Undecodable)
+    pub(super) fn entry(&self, index: usize) -> Result<&Entry, Refusal> {
+        let entry = match index.checked_sub(DYNAMIC) {
+            Some(number) => self.entries.get(number),
+            None => FIXED.get(index).and_then(Option::as_ref),
+        };
+        entry.ok_or(Refusal::Undecodable)
     }
 
     /// The name of the field with an index.
@@ -105,6 +103,9 @@ impl Table {
         self.size
     }
 }
+
+/// The static entries by their numbers; nothing has number 0.
+static FIXED: LazyLock<[Option<Entry>; DYNAMIC]> = LazyLock::new(|| std::array::from_fn(fixed));
 
 fn fixed(index: usize) -> Option<Entry> {
     let (field, value) = match index {

@@ -15,11 +15,11 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn fields(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<(Field, Option<Flaw>)>, Refusal> {
-    let (mut input, mut arena) = (Input::new(block), BytesMut::new());
     let mut all = Vec::new();
-    while let Some(entry) = decoder.next(&mut input, &mut arena)? {
-        all.push((entry.field, entry.flaw));
-    }
+    decoder.read(block, &mut BytesMut::new(), |come| {
+        all.push((come.entry().field.clone(), come.entry().flaw));
+        Ok(())
+    })?;
     Ok(all)
 }
 
@@ -185,11 +185,16 @@ fn an_entry_of_the_table_holds_no_more_than_its_own_bytes() {
     let begins = arena.as_ptr() as usize;
     let within = |at: *const u8| (begins..begins + (1 << 16)).contains(&(at as usize));
     let mut next = |block: &[u8]| {
-        let mut input = Input::new(block);
-        match decoder.next(&mut input, &mut arena).unwrap().unwrap().field {
-            Field::Plain(_, value) => value,
-            other => panic!("{other:?}"),
-        }
+        let mut came = None;
+        let read = decoder.read(block, &mut arena, |come| {
+            match &come.entry().field {
+                Field::Plain(_, value) => came = Some(value.clone()),
+                other => panic!("{other:?}"),
+            }
+            Ok(())
+        });
+        read.unwrap();
+        came.unwrap()
     };
     let kept = next(b"\x40\x01x\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f");
     assert_eq!(kept, "custom-key");

@@ -18,7 +18,7 @@ use http::{Method, Uri, Version};
 use crate::wire::{self, Fault};
 
 use super::fields;
-use super::hpack::{Decoder, Field, Flaw, Input, Refusal};
+use super::hpack::{Come, Decoder, Entry, Field, Flaw, Refusal};
 use cookie::Cookie;
 
 /// How many times what is allowed a header block may come to before the connection ends; in between,
@@ -75,10 +75,10 @@ pub(super) fn read(
     about: About<'_>,
 ) -> Result<Read, Refusal> {
     let mut head = Head::new(about, block.len());
-    let mut input = Input::new(block);
     let bounds = about.bounds;
     let (mut count, mut bytes) = (0_usize, 0_usize);
-    while let Some(entry) = decoder.next(&mut input, arena)? {
+    decoder.read(block, arena, |come| {
+        let entry = come.entry();
         count = count.saturating_add(1);
         bytes = bytes.saturating_add(entry.size);
         if count > bounds.fields.saturating_mul(EXCESS)
@@ -91,8 +91,9 @@ pub(super) fn read(
             Some(Flaw::Malformed(what)) => head.malformed(what),
             Some(Flaw::Refused(what)) => head.refused(what),
         }
-        head.take(entry.field, entry.size);
-    }
+        head.take(come);
+        Ok(())
+    })?;
     Ok(head.finish())
 }
 
@@ -106,20 +107,21 @@ pub(super) fn trailers(
     arena: &mut BytesMut,
     bounds: Bounds,
 ) -> Result<Option<HeaderMap>, Refusal> {
-    let mut input = Input::new(block);
     let mut headers = HeaderMap::new();
     let (mut bytes, mut whole) = (0_usize, true);
-    while let Some(entry) = decoder.next(&mut input, arena)? {
+    decoder.read(block, arena, |come| {
+        let entry = come.entry();
         bytes = bytes.saturating_add(entry.size);
-        let Field::Plain(name, value) = entry.field else {
+        let Field::Plain(name, value) = &entry.field else {
             return Err(Refusal::Illegal("pseudo-header fields in trailers"));
         };
         if headers.len() >= bounds.fields || bytes > bounds.bytes {
             return Err(Refusal::TooLarge);
         }
         whole &= entry.flaw.is_none();
-        append(&mut headers, name, value);
-    }
+        append(&mut headers, name.clone(), value.clone());
+        Ok(())
+    })?;
     Ok(whole.then_some(headers))
 }
 
@@ -138,7 +140,7 @@ struct Head<'a> {
     about: About<'a>,
     /// Its method, its target and its fields, as far as they have come.
     made: wire::Head,
-    come: Come,
+    line: Line,
     scheme: Option<HeaderValue>,
     authority: Option<HeaderValue>,
     protocol: Option<HeaderValue>,
@@ -156,7 +158,7 @@ struct Head<'a> {
 
 /// Which parts of a request line have come.
 #[derive(Default)]
-struct Come {
+struct Line {
     method: bool,
     path: bool,
 }
@@ -172,7 +174,7 @@ impl<'a> Head<'a> {
         Self {
             about,
             made: wire::Head::new(guess),
-            come: Come::default(),
+            line: Line::default(),
             scheme: None,
             authority: None,
             protocol: None,
@@ -196,25 +198,26 @@ impl<'a> Head<'a> {
         self.refused = self.refused.or(Some(what));
     }
 
-    fn take(&mut self, field: Field, size: usize) {
-        let repeated = match field {
-            Field::Plain(name, value) => {
+    fn take(&mut self, mut come: Come<'_>) {
+        let size = come.entry().size;
+        let repeated = match &come.entry().field {
+            Field::Plain(..) => {
                 self.plain = true;
-                self.field(name, value, size);
+                self.field(&mut come, size);
                 return;
             }
             Field::Method(method) => {
-                self.made.parts().method = method;
-                std::mem::replace(&mut self.come.method, true)
+                self.made.parts().method = method.clone();
+                std::mem::replace(&mut self.line.method, true)
             }
-            Field::Scheme(scheme) => self.scheme.replace(scheme).is_some(),
-            Field::Authority(authority) => self.authority.replace(authority).is_some(),
-            Field::Path(path) => {
+            Field::Scheme(scheme) => self.scheme.replace(scheme.clone()).is_some(),
+            Field::Authority(authority) => self.authority.replace(authority.clone()).is_some(),
+            Field::Path(_) => {
                 self.bytes = self.bytes.saturating_add(size.saturating_sub(PATH));
-                self.made.parts().uri = path;
-                std::mem::replace(&mut self.come.path, true)
+                self.made.parts().uri = path(&mut come);
+                std::mem::replace(&mut self.line.path, true)
             }
-            Field::Protocol(protocol) => self.protocol.replace(protocol).is_some(),
+            Field::Protocol(protocol) => self.protocol.replace(protocol.clone()).is_some(),
             Field::Status => false,
         };
         if repeated {
@@ -224,13 +227,16 @@ impl<'a> Head<'a> {
         }
     }
 
-    fn field(&mut self, name: HeaderName, value: HeaderValue, size: usize) {
+    fn field(&mut self, come: &mut Come<'_>, size: usize) {
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);
         if self.count > self.about.bounds.fields || self.bytes > self.about.bounds.bytes {
             // It is refused for that, and nothing of it is kept.
             return;
         }
+        let Some((name, value)) = plain(come) else {
+            return;
+        };
         if name == COOKIE {
             self.cookie.add(value);
         } else if name == HOST {
@@ -336,8 +342,8 @@ impl<'a> Head<'a> {
     /// What is missing, or does not fit the rest.
     fn incomplete(&self, connects: bool) -> Option<&'static str> {
         let tunnels = self.protocol.is_some();
-        match (&self.scheme, self.come.path) {
-            _ if !self.come.method => Some("no :method"),
+        match (&self.scheme, self.line.path) {
+            _ if !self.line.method => Some("no :method"),
             _ if tunnels && !connects => Some(":protocol without CONNECT"),
             (None, false) if connects && !tunnels => {
                 self.authority.is_none().then_some("CONNECT to nobody")
@@ -354,7 +360,7 @@ impl<'a> Head<'a> {
 
     fn fault(&self, connects: bool) -> Option<Fault> {
         let bounds = self.about.bounds;
-        let path = self.made.uri.path_and_query().filter(|_| self.come.path);
+        let path = self.made.uri.path_and_query().filter(|_| self.line.path);
         let path = path.map_or("", |path| path.as_str());
         if path.len() > bounds.target {
             return Some(Fault::TargetTooLong);
@@ -392,6 +398,38 @@ fn length(value: &HeaderValue) -> Option<u64> {
         .iter()
         .all(u8::is_ascii_digit)
         .then(|| text.parse().ok())?
+}
+
+/// The name and the value of a plain field, whoever keeps it.
+fn plain(come: &mut Come<'_>) -> Option<(HeaderName, HeaderValue)> {
+    match come {
+        Come::Kept(entry) => match &entry.field {
+            Field::Plain(name, value) => Some((name.clone(), value.clone())),
+            _ => None,
+        },
+        Come::Passing(entry) => match &mut entry.field {
+            Field::Plain(name, value) => {
+                let value = std::mem::replace(value, HeaderValue::from_static(""));
+                Some((name.clone(), value))
+            }
+            _ => None,
+        },
+    }
+}
+
+/// The target of a `:path`, whoever keeps it.
+fn path(come: &mut Come<'_>) -> Uri {
+    match come {
+        Come::Kept(Entry {
+            field: Field::Path(path),
+            ..
+        }) => path.clone(),
+        Come::Passing(Entry {
+            field: Field::Path(path),
+            ..
+        }) => std::mem::take(path),
+        Come::Kept(_) | Come::Passing(_) => Uri::default(),
+    }
 }
 
 /// A map has room for more fields than any bound here allows.

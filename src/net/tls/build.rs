@@ -53,7 +53,10 @@ pub(super) struct Parts {
 #[derive(Debug)]
 pub(super) struct Policy {
     pub(super) auth: ClientAuth,
+    /// Takes the first cipher suite of ours that a client has.
     pub(super) config: Arc<ServerConfig>,
+    /// Takes the first one of the client's that we have.
+    pub(super) by_client: Arc<ServerConfig>,
 }
 
 impl State {
@@ -286,8 +289,11 @@ impl Build<'_> {
             time: Arc::new(DefaultTimeProvider),
         });
         config.send_tls13_tickets = 1;
+        let by_client = Arc::new(config.clone());
+        config.ignore_client_order = true;
         policies.push(Policy {
             auth: auth.clone(),
+            by_client,
             config: Arc::new(config),
         });
         Ok(policies.len() - 1)

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ClientHello;
+use rustls::{CipherSuite, ServerConfig};
 
 use crate::config::model;
 
@@ -89,15 +89,20 @@ impl Server {
         now: SystemTime,
     ) -> Result<Arc<Self>, TlsError> {
         let mut provider = aws_lc_rs::default_provider();
-        if !tls.cipher_suites.is_empty() {
-            let wanted = |suite: &rustls::SupportedCipherSuite| {
+        let wanted = match &*tls.cipher_suites {
+            [] => model::CipherSuite::ALL,
+            listed => listed,
+        };
+        let known = std::mem::take(&mut provider.cipher_suites);
+        let find = |wanted: &model::CipherSuite| {
+            let is_it = |suite: &&rustls::SupportedCipherSuite| {
                 let name = suite.suite().as_str().unwrap_or_default();
                 // rustls calls those of TLS 1.3 `TLS13_...`, everybody else `TLS_...`.
-                let name = name.replacen("TLS13_", "TLS_", 1);
-                tls.cipher_suites.iter().any(|it| it.as_str() == name)
+                name.replacen("TLS13_", "TLS_", 1) == wanted.as_str()
             };
-            provider.cipher_suites.retain(wanted);
-        }
+            known.iter().find(is_it).copied()
+        };
+        provider.cipher_suites = wanted.iter().filter_map(find).collect();
         let provider = Arc::new(provider);
         let shared = &if tls.acme {
             Arc::clone(shared)
@@ -147,11 +152,30 @@ impl Server {
         let name = hello.server_name().map(canonical);
         let policy = state.policy(name.as_deref(), &self.shared);
         Choice {
-            config: Arc::clone(&policy.config),
+            config: Arc::clone(if self.prefers_chacha20(hello) {
+                &policy.by_client
+            } else {
+                &policy.config
+            }),
             is_challenge: false,
             forward_chain: policy.auth.forward_chain,
             scope: Some(Scope::new(&state, &self.shared, name, policy.auth.id)),
         }
+    }
+
+    /// Whether a client names ChaCha20 first of what is spoken here: its processor has no AES.
+    fn prefers_chacha20(&self, hello: &ClientHello<'_>) -> bool {
+        let spoken = &self.provider.cipher_suites;
+        let mut offered = hello.cipher_suites().iter();
+        let first = offered.find(|it| spoken.iter().any(|suite| suite.suite() == **it));
+        first.is_some_and(|first| {
+            matches!(
+                *first,
+                CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+                    | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                    | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+            )
+        })
     }
 
     /// What handshakes use at this moment.

@@ -153,6 +153,8 @@ struct Offer {
     name: Option<&'static str>,
     protocols: Vec<&'static [u8]>,
     schemes: Vec<SignatureScheme>,
+    /// Words of the names of cipher suites; those with the first one come first.
+    suites: Vec<&'static str>,
 }
 
 fn offer(name: &'static str) -> Offer {
@@ -162,6 +164,7 @@ fn offer(name: &'static str) -> Offer {
         schemes: aws_lc_rs::default_provider()
             .signature_verification_algorithms
             .supported_schemes(),
+        suites: Vec::new(),
     }
 }
 
@@ -177,8 +180,12 @@ impl Offer {
     }
 
     fn client(&self) -> ClientConnection {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.sort_by_key(|suite| {
+            let name = suite.suite().as_str().unwrap();
+            self.suites.iter().position(|word| name.contains(word))
+        });
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .dangerous()
@@ -192,6 +199,20 @@ impl Offer {
 
     /// What the server chooses, and the certificate that it shows if it goes on.
     fn to(&self, server: &Server) -> (Choice, Result<Vec<u8>, rustls::Error>) {
+        let (choice, client) = self.greets(server);
+        let shown = client.map(|client| client.peer_certificates().unwrap()[0].to_vec());
+        (choice, shown)
+    }
+
+    /// The cipher suite that is agreed on.
+    fn agreed(&self, server: &Server) -> String {
+        let client = self.greets(server).1.unwrap();
+        let suite = client.negotiated_cipher_suite().unwrap().suite();
+        suite.as_str().unwrap().to_owned()
+    }
+
+    /// The client once the server has answered its first message.
+    fn greets(&self, server: &Server) -> (Choice, Result<ClientConnection, rustls::Error>) {
         let mut client = self.client();
         let mut acceptor = Acceptor::default();
         let mut hello = Vec::new();
@@ -200,16 +221,16 @@ impl Offer {
         let accepted = acceptor.accept().ok().flatten().unwrap();
         let choice = server.choose(&accepted.client_hello());
         let connection = accepted.into_connection(Arc::clone(&choice.config));
-        let shown = connection.map_err(|(error, _)| error).map(|mut session| {
+        let client = connection.map_err(|(error, _)| error).map(|mut session| {
             let mut bytes = Vec::new();
             while session.wants_write() {
                 session.write_tls(&mut bytes).unwrap();
             }
             client.read_tls(&mut &bytes[..]).unwrap();
             client.process_new_packets().unwrap();
-            client.peer_certificates().unwrap()[0].to_vec()
+            client
         });
-        (choice, shown)
+        (choice, client)
     }
 
     fn shown(&self, server: &Server) -> Vec<u8> {
@@ -574,6 +595,54 @@ fn a_staple_is_sent_while_it_holds_and_a_bad_one_is_complained_about() {
     server.refresh(later);
     assert_eq!(staple(&server), None);
     assert!(offer("shop.test").shown(&server) == made.der);
+}
+
+#[test]
+fn the_order_of_cipher_suites_is_ours_unless_a_client_has_no_hardware_for_aes() {
+    let made = ecdsa(&["shop.test"]);
+    let (server, _) = Site::new().pair("shop", &made).serve();
+    let listed = |suites: &[&str]| {
+        let mut site = Site::new().pair("shop", &made);
+        let known = crate::config::model::CipherSuite::ALL.iter();
+        let all: Vec<_> = known.copied().collect();
+        let find = |name: &&str| *all.iter().find(|it| it.as_str() == *name).unwrap();
+        site.tls.cipher_suites = suites.iter().map(find).collect();
+        site.serve().0
+    };
+    let both = listed(&["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"]);
+    let asks = |words: &[&'static str], server: &Server| {
+        let suites = words.to_vec();
+        let offer = Offer {
+            suites,
+            ..offer("shop.test")
+        };
+        offer.agreed(server)
+    };
+    for (words, of_all, of_both) in [
+        (
+            ["AES_256", "AES_128", "CHACHA20"],
+            "TLS13_AES_128_GCM_SHA256",
+            "TLS13_AES_256_GCM_SHA384",
+        ),
+        (
+            ["AES_128", "AES_256", "CHACHA20"],
+            "TLS13_AES_128_GCM_SHA256",
+            "TLS13_AES_256_GCM_SHA384",
+        ),
+        (
+            ["AES_256", "CHACHA20", "AES_128"],
+            "TLS13_AES_128_GCM_SHA256",
+            "TLS13_AES_256_GCM_SHA384",
+        ),
+        (
+            ["CHACHA20", "AES_256", "AES_128"],
+            "TLS13_CHACHA20_POLY1305_SHA256",
+            "TLS13_AES_256_GCM_SHA384",
+        ),
+    ] {
+        assert_eq!(asks(&words, &server), of_all, "{words:?}");
+        assert_eq!(asks(&words, &both), of_both, "{words:?}");
+    }
 }
 
 #[test]

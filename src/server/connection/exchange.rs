@@ -16,6 +16,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body;
+use tokio::time::Instant;
 
 use crate::body::{BodyFault, Inbound};
 use crate::http1::{self, Encoder, Expect, Fields, Framing, RequestHead};
@@ -106,10 +107,13 @@ impl<H: Handler> Shared<H> {
         let early = (asked.version == Version::HTTP_11).then(|| Rc::clone(hints) as Rc<dyn Early>);
 
         let answer = {
-            let mut handling = pin!(
-                self.handler
-                    .handle(stretch.peer, head.head, following, early)
-            );
+            let mut handling = pin!(self.handler.handle(
+                stretch.peer,
+                head.head,
+                Instant::now(),
+                following,
+                early
+            ));
             poll_fn(|cx| {
                 if let Poll::Ready(answer) = handling.as_mut().poll(cx) {
                     return Poll::Ready(Ok(answer));

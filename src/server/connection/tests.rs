@@ -12,6 +12,7 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::Instant;
 
 use super::conn::Conn;
 use super::http1::Turn;
@@ -89,6 +90,7 @@ impl Handler for Echo {
         self: &Rc<Self>,
         _peer: &Rc<Peer>,
         head: Head,
+        _at: Instant,
         body: Inbound,
         early: Option<Rc<dyn Early>>,
     ) -> Answering<Reply, impl Future<Output = Response<Reply>> + 'static> {

@@ -12,6 +12,7 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 use super::*;
 use crate::body::Inbound;
@@ -33,6 +34,7 @@ impl Handler for Odd {
         self: &Rc<Self>,
         _peer: &Rc<Peer>,
         head: Head,
+        _at: Instant,
         body: Inbound,
         early: Option<Rc<dyn Early>>,
     ) -> Answering<Full<Bytes>, impl Future<Output = Response<Full<Bytes>>> + 'static> {

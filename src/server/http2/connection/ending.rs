@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Response;
+use tokio::time::Instant;
 
 use crate::body::Inbound;
 use crate::http2::Code;
@@ -25,7 +26,7 @@ impl<H, F, M> Connection<'_, H, F, M>
 where
     H: Handler,
     F: Future<Output = Response<H::Body>>,
-    M: Fn((Head, Inbound), Rc<dyn Early>) -> Answering<H::Body, F>,
+    M: Fn((Head, Inbound), Instant, Rc<dyn Early>) -> Answering<H::Body, F>,
 {
     pub(super) fn violated(
         &mut self,

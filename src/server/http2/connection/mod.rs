@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::Either;
 use http::Response;
+use tokio::time::Instant;
 
 use crate::body::Inbound;
 use crate::http2::session::{Key, Session, Violation};
@@ -91,7 +92,7 @@ pub(super) async fn serve<H: Handler>(
     let mut connection = Connection {
         handler,
         peer,
-        make: |(head, body), early| handler.handle(peer, head, body, Some(early)),
+        make: |(head, body), at, early| handler.handle(peer, head, at, body, Some(early)),
         common: Common {
             line,
             limits,
@@ -123,7 +124,7 @@ impl<H, F, M> Connection<'_, H, F, M>
 where
     H: Handler,
     F: Future<Output = Response<H::Body>>,
-    M: Fn((Head, Inbound), Rc<dyn Early>) -> Answering<H::Body, F>,
+    M: Fn((Head, Inbound), Instant, Rc<dyn Early>) -> Answering<H::Body, F>,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.common.line.board.runs(cx.waker());
@@ -220,6 +221,8 @@ where
     }
 
     fn begin_all(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        // They have come together.
+        let mut at = None;
         loop {
             let next = self.common.line.session.borrow_mut().next_request();
             let Some((key, asked)) = next else {
@@ -232,7 +235,8 @@ where
             }
             // Of a request that was taken back already nothing is begun.
             if self.common.line.session.borrow().is_open(key) {
-                self.begin(key, asked);
+                let at = *at.get_or_insert_with(Instant::now);
+                self.begin(key, asked, at);
             }
             let mut session = self.common.line.session.borrow_mut();
             if session.is_full() {
@@ -243,7 +247,7 @@ where
         }
     }
 
-    fn begin(&mut self, key: Key, asked: Asked) {
+    fn begin(&mut self, key: Key, asked: Asked, at: Instant) {
         let question = Question::of(&asked);
         let line = &self.common.line;
         let begun = match asked.fault {
@@ -260,7 +264,7 @@ where
                 self.voice = Some(Rc::clone(&voice));
                 let request = exchange::request(asked, line, key, &voice);
                 let spare = &mut self.spare;
-                let begun = safely(|| match (self.make)(request, voice) {
+                let begun = safely(|| match (self.make)(request, at, voice) {
                     Either::Left(answer) => Either::Left(answer.into_inner()),
                     Either::Right(future) => {
                         let mut place = spare.pop().unwrap_or_else(|| Box::pin(None));
