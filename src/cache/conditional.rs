@@ -2,7 +2,7 @@
 //!
 //! Towards a client: does its condition let the answer be a `304`. Towards the origin: the
 //! conditions that ask about a stored answer, and the stored head after the origin's `304`.
-//! Pure functions over header maps; `entry` and `permit` act on them.
+//! Pure functions over header maps; `head` and `permit` act on them.
 //! `If-Match` and `If-Unmodified-Since` are the origin's to judge and never come here.
 
 use http::header::{
@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::wire::fields::{lists_tag, opaque};
 
-use super::entry::X_REQUEST_ID;
 use super::freshness::date_of;
+use super::head::X_REQUEST_ID;
 
 /// Whether the client already has `answer`: `If-None-Match` by weak comparison, and only without
 /// one `If-Modified-Since`, measured by `Last-Modified` or else `Date` (RFC 9111 section 4.3.2).

@@ -16,9 +16,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
+use super::ageing::Ageing;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted, held};
-use super::entry::{Ageing, Entry, Head, HitBody};
+use super::content::HitBody;
+use super::entry::Entry;
 use super::flight::Abandoned;
+use super::head::Head;
 use super::permit::Flying;
 use super::status::Uncacheable;
 use super::store::{Mark, Whose};
@@ -244,6 +247,8 @@ impl Filler {
         drop(self.plan.body.split(usize::MAX));
         let Flying { cache, flight, .. } = &self.flying;
         if reason == Uncacheable::TooLarge
+            // How long an error is says nothing of other answers.
+            && !self.plan.head.status.is_server_error()
             && let Some(reservation) = self.slot.take()
         {
             let found = Mark {

@@ -19,11 +19,14 @@ use parking_lot::Mutex;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::ageing::Ageing;
 use super::budget::ALLOCATION_OVERHEAD;
-use super::entry::{Ageing, Entry, Head};
+use super::entry::Entry;
+use super::head::Head;
 use super::key::Key;
 use super::purge::{Generation, Generations, Standing};
 use super::status::{Refusal, Uncacheable};
+use super::store::Whose;
 use super::tags::Tags;
 use super::vary::Vary;
 
@@ -147,8 +150,12 @@ pub(super) enum Phase {
         shared: Result<(), Uncacheable>,
         came: Came,
     },
-    /// The answer is its leader's alone.
-    Refused(Refusal),
+    /// The answer is its leader's alone. Those who wait go alone too; after an error, to one of such requests, one
+    /// of them goes for all.
+    Refused {
+        refusal: Refusal,
+        error: Option<Whose>,
+    },
     /// There will be no answer.
     Failed,
 }
@@ -298,7 +305,7 @@ impl Flight {
         let tags = match &state.phase {
             Phase::Arriving(arrival) => arrival.told.tags.hashes(),
             Phase::Ready { entry, .. } => entry.tags.hashes(),
-            Phase::Awaiting | Phase::Refused(_) | Phase::Failed => &[],
+            Phase::Awaiting | Phase::Refused { .. } | Phase::Failed => &[],
         };
         generations.standing(self.generation, url, tags) == Standing::Current
             && !generations.is_too_old(self.generation)
@@ -308,7 +315,7 @@ impl Flight {
     fn admit(self: &Arc<Self>, request: &HeaderMap, may_ride: bool) -> Option<Boarded> {
         let state = self.state.lock();
         match &state.phase {
-            Phase::Refused(_) | Phase::Failed => return None,
+            Phase::Refused { .. } | Phase::Failed => return None,
             Phase::Awaiting | Phase::Ready { .. } => {}
             Phase::Arriving(arrival) => {
                 if arrival.body.is_windowed() || arrival.body.ended == Some(Ended::Broken) {
@@ -434,7 +441,9 @@ impl Flight {
                 .iter()
                 .map(|(_, bytes)| bytes.clone())
                 .collect(),
-            Phase::Awaiting | Phase::Ready { .. } | Phase::Refused(_) | Phase::Failed => Vec::new(),
+            Phase::Awaiting | Phase::Ready { .. } | Phase::Refused { .. } | Phase::Failed => {
+                Vec::new()
+            }
         }
     }
 
@@ -444,7 +453,7 @@ impl Flight {
         match &mut state.phase {
             Phase::Arriving(arrival) => arrival.body.ended = Some(ended),
             Phase::Awaiting => state.phase = Phase::Failed,
-            Phase::Ready { .. } | Phase::Refused(_) | Phase::Failed => {}
+            Phase::Ready { .. } | Phase::Refused { .. } | Phase::Failed => {}
         }
         let wakers = state.wakers();
         drop(state);

@@ -20,7 +20,7 @@ use crate::config::model::{CacheRule, Coding};
 use crate::encode::{self, MARKED, Maker, Verdict};
 use crate::wire::fields;
 
-use super::entry::Head;
+use super::head::Head;
 
 /// The coding in which an answer is stored, for clients that take it and for those that do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,6 +48,22 @@ pub(super) enum Personal {
     Cookie,
 }
 
+/// Why a fetch brought no answer that is worth passing on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No endpoint took the request.
+    Unreachable,
+    /// One took it, and failed, was too late or answered with a server error.
+    Failed,
+}
+
+impl Failure {
+    /// What RFC 5861 section 4 calls an error.
+    pub fn of(status: StatusCode) -> Option<Self> {
+        matches!(status.as_u16(), 500 | 502..=504).then_some(Self::Failed)
+    }
+}
+
 /// When a fetch happened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
@@ -169,7 +185,10 @@ pub(super) fn judge(
         is_for_all,
     };
     let has_validator = headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED);
-    if !freshness.is_reusable() && !has_validator && !may_serve_later(&freshness) {
+    // Of an error that nobody else may have there is no use later: if it were stored, each would ask by itself.
+    let is_of_use_later =
+        Failure::of(status).is_none() && (has_validator || may_serve_later(&freshness));
+    if !freshness.is_reusable() && !is_of_use_later {
         return Err(Uncacheable::NotReusable);
     }
     Ok(Storable { freshness, hidden })

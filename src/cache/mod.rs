@@ -4,7 +4,7 @@
 //! something must be fetched it hands out a `Permit`, and is told through it what the origin said.
 //!
 //! ```text
-//! look_up -> Hit            a stored answer, whole             entry, store
+//! look_up -> Hit            a stored answer, whole             hit, entry, store
 //!            Stale          the same, to be fetched anew behind it
 //!            Wait(Waiter)   someone is fetching it already     flight, reader
 //!            Fill(Permit)   fetch it, for all who wait         permit, fill
@@ -21,8 +21,10 @@
 //! Invariants: bytes are bounded by `budget` alone; what was fetched before a purge is never served
 //! to a request that comes after it (`purge`).
 
+mod ageing;
 mod budget;
 mod conditional;
+mod content;
 mod control;
 mod cookies;
 mod device;
@@ -36,6 +38,8 @@ mod freshness;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod head;
+mod hit;
 mod kept;
 mod key;
 mod parts;
@@ -67,13 +71,15 @@ use crate::clock::Clock;
 use crate::config::model::{CacheRule, CacheStore, Ranges};
 use crate::range;
 
+use ageing::Ageing;
 use budget::{Budget, Reservation};
 use control::MaxStale;
 use control::RequestControl;
 use disk::Disk;
-use entry::{Ageing, Entry, Way};
+use entry::Entry;
 use flight::{Boarded, Came, Flights, Phase};
 use freshness::{Personal, Times};
+use hit::Way;
 use key::Key;
 use permit::Flying;
 use purge::{Generations, Standing};
@@ -82,13 +88,16 @@ use store::{Slot, Store};
 use tags::Tags;
 use vary::Vary;
 
+pub use content::HitBody;
 pub use device::tell_device;
 pub use disk::DiskStats;
-pub use entry::{Failure, Hit, HitBody, Lines, strip};
 pub use examine::is_of_others;
 pub use fill::{Filled, Filler};
 pub use flight::Abandoned;
 pub use form::{Decoding, Form};
+pub use freshness::Failure;
+pub use head::strip;
+pub use hit::{Hit, Lines};
 pub use parts::{NotKept, PartFiller, PartPermit, Partial};
 pub use permit::{Permit, Revalidated, Started};
 pub use portion::Parts;

@@ -21,12 +21,16 @@ use tokio::time::Instant;
 use crate::config::model::CacheRule;
 use crate::range::{ContentRange, OF_THE_CONTENT, Piece, Pieces, Span, content_range};
 
+use super::ageing::Ageing;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
 use super::conditional;
-use super::entry::{Ageing, Entry, Failure, Head, Hit, HitBody, Way};
+use super::content::HitBody;
+use super::entry::Entry;
 use super::flight::Boarded;
 use super::form::Form;
-use super::freshness::{Personal, Storable, Times, date_of, judge};
+use super::freshness::{Failure, Personal, Storable, Times, date_of, judge};
+use super::head::Head;
+use super::hit::{Hit, Way};
 use super::kept::Kept;
 use super::key::Key;
 use super::permit::Flying;
@@ -471,7 +475,9 @@ impl PartPermit {
         };
         let entry = Arc::new(entry);
         if !whole {
-            cache.store.put(&key, &entry, room, &cache.generations);
+            cache
+                .store
+                .put(&key, &entry, room, &cache.generations, || ());
         } else if cache.keep(&key, &entry, room) {
             cache.store.remove(&parts_key);
         }

@@ -2,8 +2,8 @@
 //!
 //! `mod` hands a `Permit` to one request per key; the proxy fetches, and tells the permit what the
 //! origin said. A storable answer becomes a `Filler` (`fill`), an uncacheable one releases all that
-//! wait, a `304` freshens the stored entry. A permit is a plain owned value: whoever drops it, for
-//! whatever reason, fails the flight and so wakes its riders.
+//! wait, after an error to ask again together, a `304` freshens the stored entry. A permit is a plain
+//! owned value: whoever drops it, for whatever reason, fails the flight and so wakes its riders.
 //! Invariant: the store knows of an answer before its flight leaves the table, so that no look-up
 //! finds neither.
 
@@ -18,13 +18,15 @@ use crate::config::model::{CacheRule, Coding};
 use crate::encode::Maker;
 use crate::range;
 
+use super::ageing::Ageing;
 use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
-use super::entry::{Ageing, Entry, Failure, Head, strip};
+use super::entry::Entry;
 use super::fill::{Filler, Plan};
 use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase, Told};
 use super::form::{Coded, is_settled};
-use super::freshness::{Storable, Times, date_of, judge};
+use super::freshness::{Failure, Storable, Times, date_of, judge};
+use super::head::{Head, strip};
 use super::purge::Generation;
 use super::reader::{Role, Waiter};
 use super::status::{Forward, Refusal, Uncacheable};
@@ -65,7 +67,7 @@ impl Flying {
         self.flight.end(Ended::Whole);
     }
 
-    fn refuse(self, refusal: Refusal, mark: Option<(Instant, Reservation)>) {
+    fn refuse(self, refusal: Refusal, error: Option<Whose>, mark: Option<(Instant, Reservation)>) {
         if let Some((now, reservation)) = mark {
             let generation = self.flight.generation;
             let whose = match refusal.reason {
@@ -80,7 +82,7 @@ impl Flying {
             let key = self.flight.stored_key().bytes;
             self.cache.store.mark(key, found, now, reservation);
         }
-        self.land(Phase::Refused(refusal));
+        self.land(Phase::Refused { refusal, error });
     }
 }
 
@@ -220,7 +222,8 @@ impl Permit {
         content_length: Option<u64>,
         code: impl FnOnce() -> Option<Coding>,
     ) -> Started {
-        if let Some(failure) = Failure::of(status) {
+        let failure = Failure::of(status);
+        if let Some(failure) = failure {
             self = match self.fall_back(failure, Some(status)) {
                 Ok(()) => return Started::FellBack,
                 Err(permit) => permit,
@@ -239,7 +242,11 @@ impl Permit {
                 let is_lasting = !matches!(reason, Uncacheable::Memory | Uncacheable::Status)
                     && !status.is_server_error();
                 let mark = is_lasting.then(|| (times.received, self.slot_reservation()));
-                self.flying.refuse(refusal, mark);
+                let error = failure.map(|_| match self.asked.personal {
+                    Some(_) => Whose::Users,
+                    None => Whose::Anyone,
+                });
+                self.flying.refuse(refusal, error, mark);
                 return Started::Uncacheable(refusal);
             }
         };

@@ -1,7 +1,7 @@
 //! What of an answer a client is given: all of it, parts (RFC 9110 section 14), or only that it has it.
 //!
 //! The order is that of RFC 9110 section 13.2.2: `If-None-Match` or `If-Modified-Since`, then `If-Range`,
-//! then `Range`; what comes before them is the origin's to judge. `entry` asks for what is stored, `reader`
+//! then `Range`; what comes before them is the origin's to judge. `hit` asks for what is stored, `reader`
 //! for what is arriving. Invariant: no byte is copied, and what is read is held by the reader alone, so
 //! that it counts until the last of it is sent.
 
@@ -15,9 +15,11 @@ use http::{HeaderValue, StatusCode};
 
 use crate::range::{self, Piece, Pieces, Spans, Wanted};
 
-use super::entry::{Entry, Head, HitBody};
+use super::content::HitBody;
+use super::entry::Entry;
 use super::form::Form;
 use super::freshness::date_of;
+use super::head::Head;
 use super::reader::ReadError;
 use super::status::Verdict;
 

@@ -18,12 +18,15 @@ use tokio::time::Instant;
 use crate::range::Pieces;
 
 use super::Cache;
-use super::entry::{Ageing, Entry, HitBody};
+use super::ageing::Ageing;
+use super::content::HitBody;
+use super::entry::Entry;
 use super::flight::{Came, Ended, Phase, Ticket, Told};
 use super::form::{Decoding, Form};
 use super::portion::{self, Parts, Portion, cut};
 use super::purge::{Generation, Standing};
 use super::status::{Forward, Refusal, Uncacheable, Verdict};
+use super::store::Whose;
 use super::tags::Tags;
 use super::vary::Vary;
 
@@ -65,8 +68,11 @@ pub enum Outcome {
     Released(Refusal),
     /// It is for requests with other nominated fields, or was purged before this one came: look up again.
     Varies,
-    /// The fetch failed before there was an answer: look up again, a bounded number of times.
+    /// The fetch failed before there was an answer, or brought an error that is not to be shared: look up again,
+    /// a bounded number of times.
     Failed,
+    /// The same of a fetch for one user's request, which this one is not: it may have been that request's fault.
+    FailedForUser,
 }
 
 /// An answer that several requests may be given.
@@ -150,7 +156,7 @@ impl Waiter {
         // What is made of it is made without the lock.
         let outcome = match Shown::by(ticket, waker)? {
             Shown::Failed => Outcome::Failed,
-            Shown::Refused(refusal) => self.released(refusal),
+            Shown::Refused { refusal, error } => self.alone(refusal, error),
             Shown::Ready {
                 entry,
                 shared,
@@ -272,6 +278,15 @@ impl Waiter {
         })
     }
 
+    /// The answer is for the one who asked.
+    fn alone(&self, refusal: Refusal, error: Option<Whose>) -> Outcome {
+        match error.filter(|_| !self.role.leads) {
+            None => self.released(refusal),
+            Some(Whose::Users) if self.role.is_anonymous => Outcome::FailedForUser,
+            Some(Whose::Users | Whose::Anyone) => Outcome::Failed,
+        }
+    }
+
     fn released(&self, refusal: Refusal) -> Outcome {
         let was_for_a_user = matches!(
             refusal.reason,
@@ -298,7 +313,10 @@ impl Waiter {
 /// What a flight shows.
 enum Shown {
     Failed,
-    Refused(Refusal),
+    Refused {
+        refusal: Refusal,
+        error: Option<Whose>,
+    },
     Ready {
         entry: Arc<Entry>,
         shared: Result<(), Uncacheable>,
@@ -322,7 +340,10 @@ impl Shown {
                 return None;
             }
             Phase::Failed => Self::Failed,
-            Phase::Refused(refusal) => Self::Refused(*refusal),
+            Phase::Refused { refusal, error } => Self::Refused {
+                refusal: *refusal,
+                error: *error,
+            },
             Phase::Ready {
                 entry,
                 shared,

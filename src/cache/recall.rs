@@ -14,8 +14,9 @@ use http::{HeaderMap, Method};
 
 use super::budget::Reservation;
 use super::disk::DiskStats;
-use super::entry::{Entry, Way};
+use super::entry::Entry;
 use super::flight::{Boarded, Came, Phase};
+use super::hit::Way;
 use super::key::Key;
 use super::permit::{Flying, Permit};
 use super::purge::Standing;
@@ -233,21 +234,23 @@ impl Cache {
         Some((entry, is_fresh))
     }
 
-    /// Stores an answer, in memory and, where there is one, on disk; false if it was purged meanwhile.
+    /// Stores an answer, in memory and, where there is one, on disk; false if it was purged meanwhile. Of two
+    /// workers that store at once, both have the same in the end.
     pub(super) fn keep(&self, key: &Key<'_>, entry: &Arc<Entry>, slot: Reservation) -> bool {
-        let is_stored = self.store.put(key, entry, slot, &self.generations);
-        if let Some(disk) = self.disk.as_ref().filter(|_| is_stored) {
-            disk.keep(key, entry);
-        }
-        is_stored
+        self.store.put(key, entry, slot, &self.generations, || {
+            if let Some(disk) = &self.disk {
+                disk.keep(key, entry);
+            }
+        })
     }
 
     /// What was stored for requests with these nominated fields is not to be any more.
     pub(super) fn drop_stored(&self, key: &[u8], vary: &Vary) {
-        self.store.remove(key);
-        if let Some(disk) = &self.disk {
-            disk.forget(key, vary);
-        }
+        self.store.remove_also(key, || {
+            if let Some(disk) = &self.disk {
+                disk.forget(key, vary);
+            }
+        });
     }
 
     /// Figures of the disk, if there is one.

@@ -93,15 +93,23 @@ impl Store {
             .flatten()
     }
 
-    /// Stores an entry as the newest variant of its key, unless it was purged meanwhile.
+    /// Stores an entry as the newest variant of its key, unless it was purged meanwhile. `also` is done before
+    /// anything else can happen to the key, so that all that is stored of it comes in one order.
     pub(super) fn put(
         &self,
         key: &Key<'_>,
         entry: &Arc<Entry>,
         reservation: Reservation,
         generations: &Generations,
+        also: impl FnOnce(),
     ) -> bool {
-        self.place(key, entry, reservation, generations, true)
+        let Some(change) = self.place(key, entry, reservation, generations, true) else {
+            return false;
+        };
+        also();
+        drop(change);
+        self.size_sketch();
+        true
     }
 
     /// Stores an entry that was stored once before, unless there is one in its place by now, or it was
@@ -113,9 +121,14 @@ impl Store {
         reservation: Reservation,
         generations: &Generations,
     ) -> bool {
-        self.place(key, entry, reservation, generations, false)
+        let change = self.place(key, entry, reservation, generations, false);
+        let is_back = change.is_some();
+        drop(change);
+        self.size_sketch();
+        is_back
     }
 
+    /// Returns the lock of the key, if the entry is in its place.
     fn place(
         &self,
         key: &Key<'_>,
@@ -123,12 +136,12 @@ impl Store {
         reservation: Reservation,
         generations: &Generations,
         replaces: bool,
-    ) -> bool {
+    ) -> Option<MutexGuard<'_, ()>> {
         let url = key.url();
         let change = self.lock(key.bytes);
         // Asked under the key's lock, so that an older fetch cannot replace a newer one's entry.
         if !entry.is_left(generations, url) {
-            return false;
+            return None;
         }
         let old = self.find_again(key.bytes);
         let stored = old.iter().flat_map(|slot| slot.variants.iter());
@@ -136,7 +149,7 @@ impl Store {
         let renews =
             |other: &Arc<Entry>| other.vary == entry.vary && other.generation == entry.generation;
         if replaces && generations.is_too_old(entry.generation) && !stored.clone().any(renews) {
-            return false;
+            return None;
         }
         let left = stored.filter(|other| other.is_left(generations, url));
         // After a soft purge what was fetched before it is left, and must not replace what came since.
@@ -145,7 +158,7 @@ impl Store {
             other.vary == entry.vary && (since || !replaces)
         };
         if left.clone().any(|other| stands(&other)) {
-            return false;
+            return None;
         }
         let kept = left.filter(|other| other.vary != entry.vary);
         let variants = std::iter::once(entry).chain(kept).take(MAX_VARIANTS);
@@ -153,11 +166,7 @@ impl Store {
         variants.sort_by_key(|entry| std::cmp::Reverse(entry.dated));
         let slot = Slot::new(variants.into(), None, reservation);
         self.slots.insert(key.bytes.into(), slot);
-        drop(change);
-        if !self.is_sized.load(Ordering::Relaxed) {
-            self.size_sketch();
-        }
-        true
+        Some(change)
     }
 
     /// Remembers that answers for this key are not stored.
@@ -170,8 +179,14 @@ impl Store {
     }
 
     pub(super) fn remove(&self, key: &[u8]) {
+        self.remove_also(key, || ());
+    }
+
+    /// The same, and `also` before anything else can happen to the key.
+    pub(super) fn remove_also(&self, key: &[u8], also: impl FnOnce()) {
         let _change = self.lock(key);
         self.slots.invalidate(key);
+        also();
     }
 
     /// Removes a key if purges have left nothing of what it leads to; whether they have.
@@ -202,6 +217,9 @@ impl Store {
     /// still little is stored, fillers take so much that the formula gives what it should. moka then
     /// lets go of everything, and what it had is put back.
     fn size_sketch(&self) {
+        if self.is_sized.load(Ordering::Relaxed) {
+            return;
+        }
         let (all, held) = (self.capacity, self.slots.weighted_size());
         let keys = self.slots.entry_count();
         let is_enough = (keys >= 128 && held >= all / 8) || (keys >= 1024 && held >= all / 64);

@@ -667,6 +667,50 @@ fn an_error_of_the_origin_is_not_remembered() {
 }
 
 #[test]
+fn of_those_who_waited_for_what_became_an_error_one_asks_again() {
+    for (status, lines) in [
+        (503, &[][..]),
+        (500, &[("set-cookie", "a=b")]),
+        (502, &[("cache-control", "no-store")]),
+        (504, &[("cache-control", "no-cache"), ("etag", "\"1\"")]),
+    ] {
+        let cache = cache();
+        let leading = permit(get(&cache, "/p"));
+        let leader = leading.waiter();
+        let riders = [waiter(get(&cache, "/p")), waiter(get(&cache, "/p"))];
+        let status = StatusCode::from_u16(status).unwrap();
+        refused(&leading.start(status, &map(lines), None));
+        assert!(matches!(now_ready(leader), Outcome::Released(_)));
+        for rider in riders {
+            assert!(matches!(now_ready(rider), Outcome::Failed), "{status}");
+        }
+        let _leading = permit(get(&cache, "/p"));
+        waiter(get(&cache, "/p"));
+    }
+}
+
+#[test]
+fn what_fails_for_a_user_says_less_to_those_who_are_none() {
+    let cache = cache();
+    let user = [("cookie", "session=1")];
+    let leading = permit(get_with(&cache, "/p", &user));
+    let (other, nobody) = (get_with(&cache, "/p", &user), get(&cache, "/p"));
+    refused(&leading.start(StatusCode::BAD_GATEWAY, &HeaderMap::new(), None));
+    assert!(matches!(now_ready(waiter(other)), Outcome::Failed));
+    assert!(matches!(now_ready(waiter(nobody)), Outcome::FailedForUser));
+}
+
+#[test]
+fn that_an_error_is_too_large_is_not_remembered() {
+    let cache = cache_of(1 << 20, 10);
+    let leading = permit(get(&cache, "/p"));
+    let _leader = leading.waiter();
+    let error = leading.start(StatusCode::BAD_GATEWAY, &map(FRESH), None);
+    push(&mut filling(error), b"more than ten bytes");
+    permit(get(&cache, "/p"));
+}
+
+#[test]
 fn riders_with_other_nominated_fields_get_a_flight_of_their_own() {
     let cache = cache();
     let german = [("accept-language", "de")];
@@ -1159,7 +1203,7 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
                     }
                 }
                 Outcome::Released(_) => {}
-                Outcome::Varies | Outcome::Failed => continue,
+                Outcome::Varies | Outcome::Failed | Outcome::FailedForUser => continue,
             },
             Lookup::StalePart(..) | Lookup::Recall(_) => panic!("{lookup:?}"),
             Lookup::Fill(permit) => {

@@ -363,7 +363,7 @@ labels! {
         UpgradeRefused "upgrade_refused"
         /// Every endpoint is out.
         NoEndpoint "no_endpoint"
-        /// The upstream failed.
+        /// The upstream failed, or did for others when this request waited for their fetches.
         UpstreamFailed "upstream_failed"
         /// The upstream took too long.
         UpstreamTimeout "upstream_timeout"

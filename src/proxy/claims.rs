@@ -1,6 +1,6 @@
 //! Which of a client's fields say who it is, or what it asked for elsewhere.
 //!
-//! `sift` asks for each field of a request, `cached` what those that pass mean for the key of a stored
+//! `sift` asks for each field of a request, `asking` what those that pass mean for the key of a stored
 //! answer. Many servers read `_` (CGI and its heirs) and `.` as `-`, so a claim is known in each
 //! spelling. Invariant: from a peer that is not trusted no claim passes in any spelling, but those that
 //! the config names; from one that is, none that Headgate writes itself.

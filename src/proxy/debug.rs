@@ -9,7 +9,7 @@ use http::{HeaderName, Response};
 use crate::config::model::{CacheRule, Peers, UpstreamId};
 use crate::wire::ClientAddress;
 
-use super::cached::asking;
+use super::asking::asking;
 use super::context::Context;
 use super::outbound::Stream;
 

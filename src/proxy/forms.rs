@@ -1,7 +1,7 @@
 //! Station 5, on a route that compresses: the codings of what goes into the cache and of what comes out.
 //!
-//! `cached` calls `encoder` for what it stores, so that a body is compressed once, and `decoder` where the
-//! cache says that a client takes the answer plain. Invariant: an answer in a coding that was asked for on
+//! `fetch` calls `encoder` for what is stored, so that a body is compressed once, and `serving` `decoder` where
+//! the cache says that a client takes the answer plain. Invariant: an answer in a coding that was asked for on
 //! behalf of all clients reaches no client that does not take it.
 
 use http::header::ACCEPT_ENCODING;

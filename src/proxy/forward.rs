@@ -1,7 +1,7 @@
 //! Station 6: pick an endpoint, exchange, report, maybe again.
 //!
 //! `handle` asks `upstream` for the upstream, or the shard, before the cache is asked, since it is a
-//! part of the cache's key; it calls `straight` for a request that no cache concerns; `cached` sends its fetches with
+//! part of the cache's key; it calls `straight` for a request that no cache concerns; `fetch` sends with
 //! `send`. Rules of trying again, each at most once:
 //!
 //! | what happened                                     | then                                          |

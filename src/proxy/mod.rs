@@ -11,6 +11,7 @@
 //! line. Invariant: a request sees one `View`, and so one config, from start to end.
 
 pub mod access_log;
+mod asking;
 mod cached;
 mod challenge;
 mod claims;
@@ -19,6 +20,7 @@ mod context;
 mod cors;
 mod debug;
 mod edge;
+mod fetch;
 mod forms;
 mod forward;
 mod forwarded;
@@ -32,11 +34,13 @@ mod normalize;
 mod outbound;
 mod own;
 mod partial;
+mod past;
 mod path;
 mod purging;
 mod reject;
 mod removed;
 mod respond;
+mod serving;
 mod sift;
 mod static_files;
 mod trust;

@@ -16,11 +16,12 @@ use crate::config::model::UpstreamId;
 use crate::metrics::{CacheResult, ProxyError};
 use crate::upstream::RequestBody;
 
-use super::cached;
 use super::context::Context;
+use super::fetch;
 use super::forward::{self, Order};
 use super::outbound::{Broken, Stream};
 use super::reject::Reject;
+use super::serving;
 
 /// Sends a range on, and keeps what comes.
 pub(super) async fn fetch(
@@ -36,12 +37,12 @@ pub(super) async fn fetch(
     context.sticky = sent.sticky;
     let (failure, status) = match &sent.result {
         Ok(answer) => (Failure::of(answer.status()), Some(answer.status())),
-        Err(reject) => (Some(cached::failure(reject)), None),
+        Err(reject) => (Some(fetch::failure(reject)), None),
     };
     if let Some(hit) = failure.and_then(|failure| permit.fall_back(failure, status)) {
         let now = context.worker.cache.clock().now();
         // Parts are stored as they were sent, so there is nothing to decompress.
-        let found = cached::hit_answer(context, hit, CacheResult::Stale, now);
+        let found = serving::hit_answer(context, hit, CacheResult::Stale, now);
         return found.map_err(|_no_room| Reject::Fetch);
     }
     let (mut head, source) = sent.result?.into_parts();

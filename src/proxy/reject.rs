@@ -74,7 +74,7 @@ pub(super) enum Reject {
     #[error("{}", explain(.0))]
     Exchange(Box<ExchangeError>),
     /// The fetch of another request, which this one waited for, failed again and again.
-    #[error("the server could not be reached")]
+    #[error("the server failed or could not be reached")]
     Fetch,
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::compression::decoded;
-use crate::harness::{Answer, Client, Config, Latch, Origin, Reply, Request, Timed};
+use crate::harness::{Answer, Client, Config, Latch, Origin, Reply, Request, Seen, Timed};
 
 /// What clients send, and in what they get what is stored as gzip.
 const CLIENTS: [(&str, Option<&str>); 6] = [
@@ -784,6 +784,61 @@ async fn without_room_to_decompress_clients_go_to_the_origin() {
         client.head().await.expect(200).is_hit().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn without_room_to_compress_an_answer_is_stored_plain() {
+    let zeros = zstd(&"0".repeat(64 << 20));
+    let origin = Origin::start("a").await;
+    let origin = origin.on("/zeros", move |seen| match seen.header("accept-encoding") {
+        Some("br") => coded("zstd", zeros.clone()),
+        _ => page(),
+    });
+    // How long it is is not told, so that a compressor needs all that it may.
+    let cold = |_: &Seen| {
+        Reply::new(200)
+            .header("content-type", "text/html")
+            .header("cache-control", "max-age=60")
+            .chunks(&[&text()])
+    };
+    let origin = origin.on("/cold", cold).on("/later", cold);
+    let gate = Timed::start(config(&origin, "", "algorithms: [br, zstd]")).await;
+    get(&gate, "/zeros", "zstd").await.expect(200);
+    let mut slow = Vec::new();
+    loop {
+        let mut client = gate.client().await;
+        client.write(ask("GET", "/zeros", "identity").bytes()).await;
+        if !client.head().await.expect(200).is_hit() {
+            break;
+        }
+        slow.push(client);
+    }
+    let refused = async || {
+        let metrics = gate.metrics().await;
+        metrics.sum("headgate_compression_refused_total", &[])
+    };
+    let before = refused().await;
+
+    let first = get(&gate, "/cold", "br").await.expect(200);
+
+    assert_eq!(first.cache(), "headgate; fwd=uri-miss; stored");
+    assert_eq!(
+        (first.header("content-encoding"), first.text()),
+        (None, &*text())
+    );
+    assert!(refused().await > before);
+    // It stays so, for all.
+    drop(slow);
+    for accepts in ["br", "zstd", "identity"] {
+        let hit = get(&gate, "/cold", accepts).await.expect(200);
+        assert!(hit.is_hit(), "{accepts}: {}", hit.cache());
+        assert_eq!(plain(&hit), text(), "{accepts}");
+    }
+    assert_eq!(origin.requests("/cold"), 1);
+    // Who leaves gives room to what comes next.
+    gate.until("headgate_http_in_flight_requests", 0.0).await;
+    let later = get(&gate, "/later", "br").await.expect(200);
+    assert_eq!(later.header("content-encoding"), Some("br"));
 }
 
 #[tokio::test]

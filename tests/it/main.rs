@@ -36,6 +36,7 @@ mod framing;
 mod grpc;
 mod grpc_errors;
 mod health;
+mod herds;
 mod http2;
 mod limits_body;
 mod log_lines;

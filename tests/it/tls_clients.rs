@@ -171,34 +171,73 @@ async fn an_optional_certificate_may_be_missing_but_not_wrong_and_is_never_forge
     }
 }
 
+/// A gate that caches whom an origin was told, and two clients of it.
+struct Cached {
+    origin: Origin,
+    _gate: Gate,
+    /// Shows a certificate.
+    known: Client,
+    /// That, as the origin is told.
+    certificate: String,
+    unknown: Client,
+}
+
+impl Cached {
+    async fn start(cache_control: &'static str) -> Self {
+        let site = Site::new();
+        let origin = Origin::start("a").await.on("/mine", move |seen| {
+            let who = seen.header("client-cert").unwrap_or("nobody").to_owned();
+            Reply::ok(who).header("cache-control", cache_control)
+        });
+        let config = Config::cached(&[&origin]).only_listener(&listener(
+            "127.0.0.1",
+            "client_auth: { mode: optional, ca: staff-ca.pem }",
+        ));
+        let member = site.staff.issue(&["ann"], 2040);
+        let ann = site.client(Speaks {
+            shows: Some(&member),
+            ..Speaks::default()
+        });
+        let nobody = site.client(Speaks::default());
+        let gate = Gate::start_in(site.folder, &config).await;
+        Self {
+            origin,
+            known: ann.connect(gate.address, "shop.test").await.unwrap(),
+            certificate: byte_sequence(&member.der),
+            unknown: nobody.connect(gate.address, "shop.test").await.unwrap(),
+            _gate: gate,
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_was_answered_to_a_certificate_is_answered_to_nobody_else() {
-    let site = Site::new();
-    let origin = Origin::start("a").await.on("/mine", |seen| {
-        let who = seen.header("client-cert").unwrap_or("nobody").to_owned();
-        Reply::ok(who).header("cache-control", "max-age=60")
-    });
-    let config = Config::cached(&[&origin]).only_listener(&listener(
-        "127.0.0.1",
-        "client_auth: { mode: optional, ca: staff-ca.pem }",
-    ));
-    let member = site.staff.issue(&["ann"], 2040);
-    let ann = site.client(Speaks {
-        shows: Some(&member),
-        ..Speaks::default()
-    });
-    let nobody = site.client(Speaks::default());
-    let Site { folder, .. } = site;
-    let gate = Gate::start_in(folder, &config).await;
-
+    let mut cached = Cached::start("max-age=60").await;
     let request = Request::get("/mine");
-    let mut known = ann.connect(gate.address, "shop.test").await.unwrap();
-    let told = known.send(&request).await.expect(200);
-    assert_eq!(told.text(), byte_sequence(&member.der));
-    let mut unknown = nobody.connect(gate.address, "shop.test").await.unwrap();
-    assert_eq!(unknown.send(&request).await.expect(200).text(), "nobody");
-    let again = known.send(&request).await.expect(200);
-    assert_eq!(again.text(), byte_sequence(&member.der));
+    let told = cached.known.send(&request).await.expect(200);
+    assert_eq!(told.text(), cached.certificate);
+    let other = cached.unknown.send(&request).await.expect(200);
+    assert_eq!(other.text(), "nobody");
+    let again = cached.known.send(&request).await.expect(200);
+    assert_eq!(again.text(), cached.certificate);
+}
+
+#[tokio::test]
+async fn of_what_is_stored_nothing_is_for_a_certificate_whatever_it_asks_for() {
+    // Not even what is for all: an origin that is told of certificates may mean all who show one.
+    let mut cached = Cached::start("public, max-age=60").await;
+    let stored = Request::get("/mine").header("cache-control", "only-if-cached");
+    cached.known.send(&stored).await.problem(504);
+    cached.unknown.send(&stored).await.problem(504);
+    assert_eq!(cached.origin.requests("/mine"), 0);
+
+    cached.known.get("/mine").await.expect(200);
+    cached.unknown.send(&stored).await.problem(504);
+    cached.unknown.get("/mine").await.expect(200);
+    cached.known.send(&stored).await.problem(504);
+    let hit = cached.unknown.send(&stored).await.expect(200);
+    assert_eq!((hit.text(), hit.is_hit()), ("nobody", true));
+    assert_eq!(cached.origin.requests("/mine"), 2);
 }
 
 #[tokio::test]

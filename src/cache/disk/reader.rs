@@ -14,9 +14,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cache::Cache;
+use crate::cache::ageing::Ageing;
 use crate::cache::budget::{ALLOCATION_OVERHEAD, Reservation, counted};
-use crate::cache::entry::{Ageing, Entry, Head, HitBody};
+use crate::cache::content::HitBody;
+use crate::cache::entry::Entry;
 use crate::cache::freshness::Freshness;
+use crate::cache::head::Head;
 use crate::cache::key::Key;
 use crate::cache::purge::{Generations, Standing};
 use crate::cache::tags::Tags;

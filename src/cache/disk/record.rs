@@ -16,9 +16,10 @@ use aws_lc_rs::digest::{self, SHA256};
 use http::StatusCode;
 use http::header::{AGE, CACHE_STATUS, HeaderMap, HeaderName, HeaderValue};
 
-use crate::cache::entry::{Entry, X_REQUEST_ID};
+use crate::cache::entry::Entry;
 use crate::cache::form::Coded;
 use crate::cache::freshness::Freshness;
+use crate::cache::head::X_REQUEST_ID;
 use crate::cache::key::Key;
 use crate::cache::vary::Vary;
 use crate::config::model::Coding;

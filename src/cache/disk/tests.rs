@@ -2,13 +2,15 @@
 //! that says so.
 
 use std::pin::pin;
+use std::sync::Barrier;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use tempfile::TempDir;
 
-use crate::cache::{Lookup, Request, Started};
+use crate::cache::store::Slot;
+use crate::cache::{Lookup, Request, Started, key};
 use crate::config::model::CacheStore;
 use crate::config::units::ByteSize;
 
@@ -143,6 +145,57 @@ fn of_answers_that_wait_the_last_is_written() {
     assert!(held.find(&key).is_some());
     assert_eq!(held.file(&key).as_deref(), Some(&b"new"[..]));
     assert_eq!(held.disk.stats().writes, 1);
+}
+
+#[test]
+fn of_two_workers_that_store_one_key_at_once_disk_and_memory_have_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = CacheStore {
+        memory: ByteSize(64 << 20),
+        max_object: ByteSize(1 << 20),
+        disk: Some(CacheDisk {
+            path: folder.path().join("disk"),
+            size: ByteSize(64 << 20),
+        }),
+        startup_grace: Duration::ZERO,
+    };
+    let cache = Cache::new(&config, Clock::default());
+    // No more than may wait to be written.
+    let keys: Vec<Vec<u8>> = (0..JOBS / 2 - 1)
+        .map(|number| {
+            let mut key = Vec::new();
+            key::build(&mut key, "shop", "http", b"shop", &format!("/{number}"));
+            key
+        })
+        .collect();
+    let together = Barrier::new(2);
+    std::thread::scope(|scope| {
+        for body in [b"one", b"two"] {
+            let (cache, keys, together) = (&cache, &keys, &together);
+            scope.spawn(move || {
+                let (_, entry) = answer(body, 100);
+                for key in keys {
+                    let room = cache.reserve(Slot::OVERHEAD).unwrap();
+                    together.wait();
+                    assert!(cache.keep(&Key::of(key), &entry, room));
+                }
+            });
+        }
+    });
+    assert!(cache.close(Duration::MAX));
+    let disk = cache.disk.as_ref().unwrap();
+    assert_eq!(disk.stats().dropped, 0);
+    for key in &keys {
+        let slot = cache.store.find(key).unwrap();
+        let stored: Vec<u8> = slot.variants()[0]
+            .body
+            .pieces()
+            .flatten()
+            .copied()
+            .collect();
+        let file = std::fs::read(disk.shared.path(name_of(key, &Vary::default()))).unwrap();
+        assert!(file.ends_with(&stored), "{}", key.escape_ascii());
+    }
 }
 
 #[test]

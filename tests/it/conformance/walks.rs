@@ -241,7 +241,9 @@ impl Walker {
                 }
             }
             Poll::Ready(Outcome::Released(_) | Outcome::Failed) => Ok(()),
-            Poll::Ready(Outcome::Varies) => Err("its own answer is for another".to_owned()),
+            Poll::Ready(Outcome::Varies | Outcome::FailedForUser) => {
+                Err("its own answer is for another".to_owned())
+            }
             Poll::Pending => Err("nobody will wake it".to_owned()),
         }
     }

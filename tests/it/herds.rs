@@ -1,0 +1,208 @@
+//! Many who wait for one fetch that comes to nothing: they do not all ask an origin that is failing.
+//!
+//! Whoever caused a fetch gets what the origin said. Of those who wait one asks again, and after two fetches
+//! in vain the rest are refused.
+
+use std::collections::HashSet;
+
+use crate::harness::{Answer, Client, Config, Gate, Latch, Origin, Reply, Request, Seen, Timed};
+
+const HERD: usize = 60;
+
+/// An origin that answers `/p` as `reply` says, once the latch is open.
+async fn origin(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Origin, Latch) {
+    let latch = Latch::new();
+    let wait = latch.clone();
+    let origin = Origin::start("a").await;
+    let origin = origin.on("/p", move |seen| reply(seen).after(&wait));
+    (origin, latch)
+}
+
+/// All of them wait for the fetch of the first before the latch opens.
+async fn answers(gate: &Gate, origin: &Origin, go: &Latch, requests: &[Request]) -> Vec<Answer> {
+    let mut clients: Vec<Client> = Vec::new();
+    for request in requests {
+        clients.push(gate.begin(request).await);
+        origin.until_asked("/p", 1).await;
+    }
+    let all = requests.len() as f64;
+    let in_flight = "headgate_http_in_flight_requests";
+    gate.until(in_flight, &[("route", "shop")], all).await;
+    go.open();
+    let mut answers = Vec::new();
+    for client in &mut clients {
+        answers.push(client.answer().await);
+    }
+    answers
+}
+
+fn herd() -> Vec<Request> {
+    vec![Request::get("/p"); HERD]
+}
+
+#[tokio::test]
+async fn sixty_that_wait_for_an_origin_that_answers_with_an_error_ask_it_twice() {
+    for (status, more) in [
+        (503, None),
+        (500, Some(("cache-control", "no-store"))),
+        (502, Some(("cache-control", "private"))),
+        // It could be asked about, and so be stored; and yet nobody else may have it.
+        (504, Some(("etag", "\"1\""))),
+    ] {
+        let (origin, go) = origin(move |_| {
+            let reply = Reply::new(status).body("its own words");
+            match more {
+                Some((name, value)) => reply.header(name, value),
+                None => reply,
+            }
+        })
+        .await;
+        let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
+
+        let answers = answers(&gate, &origin, &go, &herd()).await;
+
+        let (own, refused): (Vec<_>, Vec<_>) = answers
+            .iter()
+            .partition(|answer| answer.text() == "its own words");
+        assert_eq!((own.len(), refused.len()), (2, HERD - 2), "{status}");
+        assert!(own.iter().all(|answer| answer.status == status));
+        assert!(
+            own[0]
+                .cache()
+                .starts_with("headgate; fwd=uri-miss; detail=")
+        );
+        for answer in refused {
+            answer.problem(502);
+            assert_eq!(answer.header("cache-status"), None);
+        }
+        assert_eq!(origin.requests("/p"), 2);
+        // And nothing of it is remembered: whoever comes next asks.
+        let next = gate.get("/p").await.expect(status);
+        assert_eq!(next.cache(), own[0].cache());
+    }
+}
+
+#[tokio::test]
+async fn on_two_workers_they_ask_hardly_more_often() {
+    let (origin, go) = origin(|_| Reply::new(503).body("")).await;
+    let gate = Gate::start(&Config::cached(&[&origin]).workers(2)).await;
+
+    let answers = answers(&gate, &origin, &go, &herd()).await;
+
+    assert!(answers.iter().all(|answer| answer.status >= 500));
+    // Those who wake late on the other worker may find the second fetch over.
+    assert!(origin.requests("/p") <= 6, "{}", origin.requests("/p"));
+}
+
+#[tokio::test]
+async fn what_fails_once_reaches_one_and_the_others_get_what_comes_next() {
+    let (origin, go) = origin(|seen| match seen.earlier {
+        0 => Reply::new(503).body("once"),
+        _ => Reply::ok("for all").header("cache-control", "max-age=60"),
+    })
+    .await;
+    let gate = Gate::start(&Config::cached(&[&origin]).workers(2)).await;
+
+    let answers = answers(&gate, &origin, &go, &herd()).await;
+
+    let (first, others) = answers.split_first().unwrap();
+    assert_eq!((first.status, first.text()), (503, "once"));
+    for other in others {
+        assert_eq!((other.status, other.text()), (200, "for all"));
+    }
+    assert_eq!(origin.requests("/p"), 2);
+}
+
+#[tokio::test]
+async fn an_error_with_a_cookie_reaches_nobody_else() {
+    let (origin, go) = origin(|seen| {
+        Reply::new(500)
+            .header("set-cookie", &format!("id={}", seen.earlier))
+            .header("cache-control", "max-age=60")
+            .body("yours")
+    })
+    .await;
+    let gate = Gate::start(&Config::cached(&[&origin]).workers(2)).await;
+
+    let answers = answers(&gate, &origin, &go, &herd()).await;
+
+    let mut given = HashSet::new();
+    for answer in answers {
+        match answer.cookie("id") {
+            Some((id, _)) => assert!(given.insert(id), "it was given twice"),
+            None => drop(answer.problem(502)),
+        }
+    }
+    assert_eq!(given.len(), origin.requests("/p"));
+    assert!(given.len() < HERD / 2);
+}
+
+#[tokio::test]
+async fn users_do_not_ask_a_failing_origin_all_at_once_either() {
+    let (origin, go) = origin(|_| Reply::new(503).body("")).await;
+    let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
+    let user = |n: usize| Request::get("/p").header("cookie", &format!("session={n}"));
+
+    let users: Vec<_> = (0..HERD).map(user).collect();
+    let answers = answers(&gate, &origin, &go, &users).await;
+
+    assert!(answers.iter().all(|answer| answer.status >= 500));
+    assert_eq!(origin.requests("/p"), 2);
+}
+
+#[tokio::test]
+async fn what_fails_for_users_does_not_fail_those_who_are_none() {
+    let (origin, go) = origin(|seen| match seen.header("cookie") {
+        Some(_) => Reply::new(500).header("cache-control", "no-store").body(""),
+        None => Reply::ok("p").header("cache-control", "max-age=60"),
+    })
+    .await;
+    let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
+    let user = Request::get("/p").header("cookie", "session=1");
+    let nobody = Request::get("/p");
+
+    let mut requests = vec![user; 10];
+    requests.extend(vec![nobody; 10]);
+    let answers = answers(&gate, &origin, &go, &requests).await;
+
+    let (users, others) = answers.split_at(10);
+    assert!(users.iter().all(|answer| answer.status >= 500));
+    for other in others {
+        assert_eq!((other.status, other.text()), (200, "p"));
+    }
+    assert_eq!(origin.requests("/p"), 3);
+}
+
+#[tokio::test]
+async fn what_is_stale_is_tried_before_anybody_is_refused() {
+    let go = Latch::new();
+    let wait = go.clone();
+    let origin = Origin::start("a")
+        .await
+        .on("/p", move |seen| match seen.earlier {
+            0 => Reply::ok("old").header("cache-control", "max-age=60, stale-if-error=600"),
+            _ => Reply::new(503).body("").after(&wait),
+        });
+    let gate = Timed::caching(&origin, "").await;
+    gate.get("/p").await.expect(200);
+    gate.advance(100);
+
+    let mut clients = Vec::new();
+    for _ in 0..HERD {
+        let mut client = gate.client().await;
+        client.write(Request::get("/p").bytes()).await;
+        clients.push(client);
+    }
+    gate.until("headgate_http_in_flight_requests", HERD as f64)
+        .await;
+    go.open();
+    for mut client in clients {
+        let answer = client.answer().await.expect(200);
+        assert!(
+            answer.cache().contains("detail=stale-if-error"),
+            "{}",
+            answer.cache()
+        );
+    }
+    assert_eq!(origin.requests("/p"), 2);
+}
