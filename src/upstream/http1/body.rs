@@ -23,8 +23,11 @@ use super::poll_read;
 use super::tunnel::Tunnel;
 use super::upload::{Stopped, Upload, poll_rest};
 
-/// As much of a large body is read at once.
-const LARGE: usize = 64 * 1024;
+/// As much of a large body is read at once: what a client's socket takes whole when it says that it has room
+/// (`net::listen::UNSENT`), so that nothing of it lies here while the client is slow.
+const LARGE: usize = 32 * 1024;
+/// What is shorter comes through the worker's buffer and is copied, so that it takes no more than its own bytes.
+const SHORT: usize = 16 * 1024;
 
 /// What follows the head of an answer.
 #[derive(Debug)]
@@ -172,6 +175,10 @@ impl Message {
                     return Poll::Ready(Some(Err(AnswerError::Broken(Some(fault.into())))));
                 }
             };
+            if self.rest.input.is_empty() {
+                // It would keep the frame's memory alive until the next one is wanted.
+                self.rest.input = BytesMut::new();
+            }
             if let Some(link) = &self.link {
                 link.timer.disarm();
             }
@@ -199,14 +206,11 @@ impl Message {
             // An endpoint that takes no more may answer all the same.
             let _left = poll_rest(cx, &mut link.stream);
         }
-        let polled = if self
-            .rest
-            .decoder
-            .left()
-            .is_some_and(|left| left >= LARGE as u64)
-        {
+        let left = self.rest.decoder.left().unwrap_or(0);
+        let room = usize::try_from(left).map_or(LARGE, |left| left.min(LARGE));
+        let polled = if room >= SHORT {
             if self.rest.input.is_empty() {
-                self.rest.input = BytesMut::with_capacity(LARGE);
+                self.rest.input = BytesMut::with_capacity(room);
             }
             let mut reading = pin!(link.stream.read_buf(&mut self.rest.input));
             Future::poll(reading.as_mut(), cx)
