@@ -1,7 +1,7 @@
 //! Clients that take their time: they are closed at their deadlines and hold nobody up.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -197,6 +197,43 @@ async fn a_client_that_reads_slowly_but_fast_enough_gets_its_answer_whole() {
     }
     let metrics = gate.metrics().await;
     assert!(metrics.sum(CLOSED, &[("reason", "slow_reader")]) < 1.0);
+}
+
+#[tokio::test]
+async fn what_slow_readers_have_not_taken_does_not_lie_in_memory() {
+    const READERS: usize = 200;
+    let taken = Arc::default();
+    let flood = Arc::clone(&taken);
+    let origin = Origin::start("a")
+        .await
+        .on("/big", move |_| Reply::new(200).flood(LARGE, &flood));
+    let gate = gate(&origin, "body_idle: 10m").await;
+    is_served(&gate).await;
+    let before = gate.memory().0;
+
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let mut reader = with_little_room(&gate).await;
+        reader
+            .write_all(&Request::get("/big").bytes())
+            .await
+            .unwrap();
+        reader.read_exact(&mut [0; 1024]).await.unwrap();
+        readers.push(reader);
+    }
+    // Until nothing moves any more while others are served.
+    loop {
+        let moved = taken.load(Ordering::Relaxed);
+        for _ in 0..READERS {
+            gate.get("/other").await.expect(200);
+        }
+        if taken.load(Ordering::Relaxed) == moved {
+            break;
+        }
+    }
+    let each = (gate.memory().0 - before) / READERS;
+    println!("{each} bytes each");
+    assert!(each < 32 * 1024, "{each} bytes for each reader");
 }
 
 #[tokio::test]
