@@ -465,7 +465,7 @@ impl Cache {
             charge,
             lines: OnceLock::new(),
             block: OnceLock::new(),
-            reservation: room,
+            _reservation: room,
         })
     }
 }
