@@ -140,7 +140,7 @@ impl Answers {
             json: answer("200 OK", "", &small),
             cached: answer(
                 "200 OK",
-                "Cache-Control: max-age=3600\r\nETag: \"v1\"\r\n",
+                "Cache-Control: max-age=3600\r\nETag: \"v1\"\r\nVary: Accept-Encoding\r\nSurrogate-Key: product-17 products\r\n",
                 &small,
             ),
             large: answer("200 OK", "", &json_body(102_400)),
