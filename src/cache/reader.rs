@@ -21,7 +21,7 @@ use super::Cache;
 use super::ageing::Ageing;
 use super::content::HitBody;
 use super::entry::Entry;
-use super::flight::{Came, Ended, Phase, Ticket, Told};
+use super::flight::{Came, Ended, Phase, Stale, Ticket, Told};
 use super::form::{Decoding, Form};
 use super::portion::{self, Parts, Portion, cut};
 use super::purge::{Generation, Standing};
@@ -157,7 +157,13 @@ impl Waiter {
         // What is made of it is made without the lock.
         let outcome = match Shown::by(ticket, waker)? {
             Shown::Failed => Outcome::Failed,
-            Shown::Refused { refusal, error } => self.alone(refusal, error),
+            Shown::Refused {
+                stale: Some(Stale { entry, status }),
+                ..
+            } if !self.role.leads && self.role.takes_stale => {
+                self.ready(ticket, &entry, Ok(()), Came::Fallback(status))
+            }
+            Shown::Refused { refusal, error, .. } => self.alone(refusal, error),
             Shown::Ready {
                 entry,
                 shared,
@@ -321,6 +327,7 @@ enum Shown {
     Refused {
         refusal: Refusal,
         error: Option<Whose>,
+        stale: Option<Stale>,
     },
     Ready {
         entry: Arc<Entry>,
@@ -345,9 +352,14 @@ impl Shown {
                 return None;
             }
             Phase::Failed => Self::Failed,
-            Phase::Refused { refusal, error } => Self::Refused {
+            Phase::Refused {
+                refusal,
+                error,
+                stale,
+            } => Self::Refused {
                 refusal: *refusal,
                 error: *error,
+                stale: stale.clone(),
             },
             Phase::Ready {
                 entry,

@@ -255,3 +255,51 @@ async fn what_is_stale_is_tried_before_anybody_is_refused() {
     }
     assert_eq!(origin.requests("/p"), 2);
 }
+
+#[tokio::test]
+async fn those_who_take_what_is_stale_have_it_though_who_asks_for_them_takes_none() {
+    for answers in [true, false] {
+        let go = Latch::new();
+        let wait = go.clone();
+        let origin = Origin::start("a")
+            .await
+            .on("/p", move |seen| match seen.earlier {
+                0 => Reply::ok("old").header("cache-control", "max-age=60, stale-if-error=600"),
+                _ if answers => Reply::new(503).body("its own words").after(&wait),
+                _ => Reply::nothing().after(&wait).close(),
+            });
+        let gate = Timed::caching(&origin, "").await;
+        gate.get("/p").await.expect(200);
+        gate.advance(100);
+
+        let reload = Request::get("/p").header("cache-control", "no-cache");
+        let mut requests = vec![reload; 2];
+        requests.extend(vec![Request::get("/p"); 10]);
+        let mut clients = Vec::new();
+        for request in &requests {
+            let mut client = gate.client().await;
+            client.write(request.bytes()).await;
+            clients.push(client);
+            origin.until_asked("/p", 2).await;
+        }
+        let all = requests.len() as f64;
+        gate.until("headgate_http_in_flight_requests", all).await;
+        go.open();
+
+        for (index, mut client) in clients.into_iter().enumerate() {
+            let answer = client.answer().await;
+            if index >= 2 {
+                assert_eq!((answer.status, answer.text()), (200, "old"));
+                let told = answer.cache();
+                assert!(told.contains("detail=stale-if-error"), "{told}");
+            } else if answers {
+                assert_eq!((answer.status, answer.text()), (503, "its own words"));
+                assert_eq!(answer.cache(), "headgate; fwd=stale; detail=status");
+            } else {
+                answer.problem(502);
+            }
+        }
+        // Once for each that demands an answer of now; how often one is tried again is not this one's matter.
+        assert!(!answers || origin.requests("/p") == 3);
+    }
+}
