@@ -7,7 +7,7 @@ default:
     @just --list --unsorted
 
 # Everything that CI checks.
-check: fmt deny lint test doc
+check: fmt deny lint test doc fuzz-check
 
 # Is it formatted?
 fmt:
@@ -29,6 +29,10 @@ test:
 # The documentation builds; a warning is an error.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+# The fuzz targets still compile: they are a workspace of their own.
+fuzz-check:
+    RUSTFLAGS="--cfg fuzzing -D warnings" cargo check --manifest-path fuzz/Cargo.toml --bins --locked
 
 # Known vulnerabilities; fetches RustSec's database from the network.
 advisories:

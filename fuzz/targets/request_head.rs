@@ -37,24 +37,24 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     assert!(length <= data.len());
-    for (name, value) in &head.head.headers {
+    for (name, value) in &head.parts.headers {
         assert!(!name.as_str().is_empty());
         let bad = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n');
         assert!(!value.as_bytes().iter().any(bad), "{name}: {value:?}");
     }
     // What has another form is brought into this one first, which is what `road` is about.
-    let target = head.head.uri.path_and_query();
+    let target = head.parts.uri.path_and_query();
     let origin_form = |target: &&PathAndQuery| target.as_str().starts_with(['/', '*']);
     let Some(target) = target.filter(origin_form) else {
         return;
     };
     let mut written = Vec::new();
     let fields = Fields {
-        headers: &head.head.headers,
+        headers: &head.parts.headers,
         framing: head.framing,
         connection: None,
     };
-    encode_request(&mut written, &head.head.method, target, fields);
+    encode_request(&mut written, &head.parts.method, target, fields);
     // A blank is written after every colon, sent or not.
     let roomy = Limits {
         head_bytes: limits.head_bytes * 2,
@@ -65,11 +65,11 @@ fuzz_target!(|data: &[u8]| {
         panic!("{again:?}: {}", String::from_utf8_lossy(&written));
     };
     assert_eq!(again_length, written.len());
-    assert_eq!(again.method, head.head.method);
-    assert_eq!(again.uri.path_and_query(), Some(target));
+    assert_eq!(again.parts.method, head.parts.method);
+    assert_eq!(again.parts.uri.path_and_query(), Some(target));
     assert_eq!(again.framing, head.framing);
     let without = |head: &RequestHead| {
-        let mut headers = head.head.headers.clone();
+        let mut headers = head.parts.headers.clone();
         for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
             headers.remove(name);
         }

@@ -60,11 +60,6 @@ impl Reservation {
         self.bytes
     }
 
-    /// As many bytes more, of the same budget.
-    pub(super) fn another(&self, bytes: usize) -> Option<Self> {
-        self.budget.reserve(bytes)
-    }
-
     /// Parts `bytes` off, as far as there are that many.
     pub(super) fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);

@@ -43,11 +43,10 @@ pub(super) struct Entry {
     /// The head's fields as lines of HTTP/1.1, once somebody has asked for them. Without its length and
     /// what an answer overwrites. The head's reservation has room for them.
     pub(super) lines: OnceLock<Box<[u8]>>,
-    /// The same fields as a part of a block of HTTP/2, once somebody has asked for them; none if there was no
-    /// room.
-    pub(super) block: OnceLock<Option<(Box<[u8]>, Reservation)>>,
+    /// The same fields as a part of a block of HTTP/2, in the same way.
+    pub(super) block: OnceLock<Box<[u8]>>,
     /// Of what is not counted by the head's and the body's own bytes.
-    pub(super) reservation: Reservation,
+    pub(super) _reservation: Reservation,
 }
 
 impl Entry {
@@ -58,14 +57,8 @@ impl Entry {
         self.lines.get_or_init(|| self.head.lines())
     }
 
-    pub(super) fn block(&self, encode: impl FnOnce() -> Box<[u8]>) -> Option<&[u8]> {
-        let make = || {
-            let block = encode();
-            let room = self.reservation.another(block.len())?;
-            Some((block, room))
-        };
-        let (block, _room) = self.block.get_or_init(make).as_ref()?;
-        Some(block)
+    pub(super) fn block(&self, encode: impl FnOnce() -> Box<[u8]>) -> &[u8] {
+        self.block.get_or_init(encode)
     }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {

@@ -294,7 +294,7 @@ impl Filler {
             tags: std::mem::take(&mut self.plan.tags),
             lines: OnceLock::new(),
             block: OnceLock::new(),
-            reservation: own,
+            _reservation: own,
         };
         if cache.keep(&flight.stored_key(), &Arc::new(entry), slot) {
             Filled::Stored

@@ -41,10 +41,10 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Bytes that a copy of these fields takes, with the places that are added and as lines.
+    /// Bytes that a copy of these fields takes, with the places that are added, as lines and as a block.
     pub(super) fn charge(headers: &HeaderMap, coded: Option<Coded>) -> usize {
         let one = |(name, value): (&HeaderName, &HeaderValue)| {
-            2 * (name.as_str().len() + value.len()) + 116
+            3 * (name.as_str().len() + value.len()) + 124
         };
         let fields: usize = headers.iter().map(one).sum();
         let said = coded.map_or(0, |_| {

@@ -190,10 +190,7 @@ impl Lines {
                 }
             }
         };
-        match self.entry.block(|| to.encode(&stored)) {
-            Some(block) => to.encoded(block),
-            None => stored(&mut |name, value| to.field(name, value)),
-        }
+        to.encoded(self.entry.block(|| to.encode(&stored)));
         let mut digits = itoa::Buffer::new();
         to.field(AGE.as_str(), digits.format(self.age).as_bytes());
         let mut status: SmallVec<[u8; 64]> = SmallVec::new();

@@ -430,7 +430,7 @@ impl PartPermit {
             tags,
             lines: OnceLock::new(),
             block: OnceLock::new(),
-            reservation: room,
+            _reservation: room,
         })
     }
 

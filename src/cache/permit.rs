@@ -486,7 +486,7 @@ impl Cache {
             charge,
             lines: OnceLock::new(),
             block: OnceLock::new(),
-            reservation: room,
+            _reservation: room,
         })
     }
 }

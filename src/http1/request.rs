@@ -37,7 +37,7 @@ pub struct RequestHead {
     /// Its method; its target: a path and query, `*` (`OPTIONS` only), an absolute `http` or `https` URI, or
     /// an authority (`CONNECT` only); HTTP/1.0 or HTTP/1.1, as which a higher minor version counts (RFC 9110
     /// section 2.5); and all of its fields, hop-by-hop ones too.
-    pub head: Head,
+    pub parts: Head,
     /// `None`, `Length` or `Chunked`.
     pub framing: Framing,
     /// Whether the client lets the connection be used again.
@@ -56,13 +56,13 @@ impl RequestHead {
     #[must_use]
     pub fn offers(&self) -> Option<String> {
         if !self.upgrade
-            || self.head.version != Version::HTTP_11
-            || self.head.method != Method::GET
+            || self.parts.version != Version::HTTP_11
+            || self.parts.method != Method::GET
             || self.framing != Framing::None
         {
             return None;
         }
-        let mut lines = self.head.headers.get_all(header::UPGRADE).iter();
+        let mut lines = self.parts.headers.get_all(header::UPGRADE).iter();
         let (Some(protocol), None) = (lines.next(), lines.next()) else {
             return None;
         };
@@ -151,7 +151,7 @@ impl RequestParser {
         parts.version = line.version;
         let framing = noted.framing(line.version)?.unwrap_or(Framing::None);
         Ok(RequestHead {
-            head: request,
+            parts: request,
             framing,
             persists: noted.persists(line.version),
             expect: match noted.expect {

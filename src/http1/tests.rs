@@ -39,13 +39,13 @@ fn a_request_is_taken_apart() {
                 x-twice: 1\r\nX-Twice: \t2\t\r\nConnection: keep-alive, close\r\n\r\nhello";
     let (head, length) = request(text).unwrap().unwrap();
     assert_eq!(&text[length..], "hello");
-    assert_eq!(head.head.method, Method::POST);
-    assert_eq!(head.head.uri.path_and_query().unwrap(), "/a/b?c=d");
-    assert_eq!(head.head.version, Version::HTTP_11);
+    assert_eq!(head.parts.method, Method::POST);
+    assert_eq!(head.parts.uri.path_and_query().unwrap(), "/a/b?c=d");
+    assert_eq!(head.parts.version, Version::HTTP_11);
     assert_eq!(head.framing, Framing::Length(5));
-    assert_eq!(head.head.headers["x-empty"], "");
-    assert_eq!(head.head.headers["host"], "example.com");
-    let twice: Vec<_> = head.head.headers.get_all("x-twice").iter().collect();
+    assert_eq!(head.parts.headers["x-empty"], "");
+    assert_eq!(head.parts.headers["host"], "example.com");
+    let twice: Vec<_> = head.parts.headers.get_all("x-twice").iter().collect();
     assert_eq!(twice, ["1", "2"]);
     assert!(!head.persists);
     assert_eq!(head.expect, Expect::Nothing);
@@ -63,7 +63,7 @@ fn targets_come_in_the_forms_of_their_methods() {
         let (head, _) = request(format!("{line} HTTP/1.1\r\n\r\n"))
             .unwrap()
             .unwrap();
-        assert_eq!(head.head.uri.to_string(), target, "{line}");
+        assert_eq!(head.parts.uri.to_string(), target, "{line}");
     }
     for line in [
         "GET *",
@@ -104,7 +104,7 @@ fn versions_decide_about_persistence() {
         } else {
             Version::HTTP_11
         };
-        assert_eq!(head.head.version, expected);
+        assert_eq!(head.parts.version, expected);
     }
     for version in ["2.0", "0.9", "3.1"] {
         let result = request(format!("GET / HTTP/{version}\r\n\r\n"));
@@ -258,7 +258,7 @@ fn one_empty_line_before_a_request_is_skipped() {
     let (head, length) = request(text).unwrap().unwrap();
     assert_eq!(length, text.len());
     assert_eq!(
-        (head.head.uri.path(), &head.head.headers["a"]),
+        (head.parts.uri.path(), &head.parts.headers["a"]),
         ("/a", &HeaderValue::from_static("b"))
     );
 }
@@ -687,10 +687,10 @@ fn what_is_encoded_is_parsed_again_however_it_is_cut() {
         let (head, end) = parser.parse(&text, &Limits::default()).unwrap().unwrap();
         let (same, _) = trickled(&text).unwrap().unwrap();
         assert_eq!(end, length);
-        assert_eq!(head.head.headers, same.head.headers);
-        assert_eq!(head.head.uri.path_and_query(), Some(&target));
+        assert_eq!(head.parts.headers, same.parts.headers);
+        assert_eq!(head.parts.uri.path_and_query(), Some(&target));
         assert_eq!(head.framing, framing);
-        let mut got = head.head.headers.clone();
+        let mut got = head.parts.headers.clone();
         got.remove("content-length");
         got.remove("transfer-encoding");
         assert_eq!(got, headers);

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::{Method, Request, Uri};
+use http::{Method, Request, Uri, Version};
 
 use super::spare;
 
@@ -54,16 +54,10 @@ impl Head {
     }
 
     /// The same with a body, as a whole request.
-    #[must_use]
-    pub fn with<B>(self, body: B) -> Request<B> {
+    #[cfg(test)]
+    pub(crate) fn with<B>(self, body: B) -> Request<B> {
         let parts = Rc::try_unwrap(self.0).unwrap_or_else(|shared| Parts::clone(&shared));
         Request::from_parts(parts, body)
-    }
-}
-
-impl From<Parts> for Head {
-    fn from(parts: Parts) -> Self {
-        Self(Rc::new(parts))
     }
 }
 
@@ -80,9 +74,10 @@ pub fn give_back(head: &mut Rc<Parts>) {
     let Some(parts) = Rc::get_mut(head) else {
         return;
     };
-    if !(1..=LARGEST).contains(&parts.headers.capacity()) {
+    if !spare::is_small(&parts.headers, LARGEST) {
         return;
     }
+    parts.version = Version::default();
     parts.method = Method::GET;
     parts.uri = Uri::default();
     parts.headers.clear();
@@ -105,6 +100,7 @@ mod tests {
         let mut head = Head::new(0);
         let parts = head.parts();
         parts.method = Method::POST;
+        parts.version = Version::HTTP_2;
         parts.uri = Uri::from_static("/a?b");
         parts.headers = http::HeaderMap::with_capacity(room);
         parts
@@ -133,6 +129,7 @@ mod tests {
         assert_eq!((&again.method, &again.uri), (&Method::GET, &Uri::default()));
         assert!(again.headers.is_empty() && again.headers.capacity() >= 20);
         assert!(again.extensions.is_empty());
+        assert_eq!(again.version, Version::HTTP_11);
     }
 
     #[test]
@@ -140,6 +137,18 @@ mod tests {
         let mut large = used(1000);
         give_back(&mut large);
         assert_eq!(large.headers.len(), 2, "too large to be kept");
+        let mut repeated = Head::new(8);
+        for _ in 0..100 {
+            let value = HeaderValue::from_static("*/*");
+            repeated.parts().headers.append(ACCEPT, value);
+        }
+        let mut repeated = repeated.share();
+        give_back(&mut repeated);
+        assert_eq!(
+            repeated.headers.len(),
+            100,
+            "its values take more than its names"
+        );
         let mut many: Vec<_> = (0..KEPT * 2).map(|_| used(1)).collect();
         many.iter_mut().for_each(give_back);
         drop(many);

@@ -13,6 +13,9 @@ const KEPT: usize = 64;
 /// Room of the largest map that is kept, in fields.
 const LARGEST: usize = 64;
 
+/// Most values of a map that is kept beyond one for each name: it keeps their room, too.
+const REPEATED: usize = 16;
+
 thread_local! {
     static SPARE: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
@@ -24,9 +27,14 @@ pub fn fields(room: usize) -> HeaderMap {
     kept.unwrap_or_else(|| HeaderMap::with_capacity(room))
 }
 
+/// Whether a map has room for so many names at most, and has had few values besides.
+pub(super) fn is_small(fields: &HeaderMap, names: usize) -> bool {
+    (1..=names).contains(&fields.capacity()) && fields.len() - fields.keys_len() <= REPEATED
+}
+
 /// Keeps a map for another request.
 pub fn give_back(mut fields: HeaderMap) {
-    if (1..=LARGEST).contains(&fields.capacity()) {
+    if is_small(&fields, LARGEST) {
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < KEPT {
                 fields.clear();

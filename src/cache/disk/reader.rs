@@ -168,7 +168,7 @@ fn entry(
         parts: None,
         lines: OnceLock::new(),
         block: OnceLock::new(),
-        reservation: own_room,
+        _reservation: own_room,
     })
 }
 

@@ -90,8 +90,8 @@ impl<H: Handler> Shared<H> {
             .requests
             .is_some_and(|most| serial >= most.get());
         let asked = Asked {
-            head: head.head.method == Method::HEAD,
-            version: head.head.version,
+            head: head.parts.method == Method::HEAD,
+            version: head.parts.version,
             persists: head.persists && !is_last,
             trailers: head.trailers,
             offers: head.offers(),
@@ -113,7 +113,7 @@ impl<H: Handler> Shared<H> {
         let answer = {
             let mut handling = pin!(self.handler.handle(
                 stretch.peer,
-                head.head,
+                head.parts,
                 Instant::now(),
                 following,
                 early
@@ -360,8 +360,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                 if self.is_over {
                     return io.poll_flush(cx).map_err(failed);
                 }
-                if self.unasked >= ROOM {
+                // While the request's body comes, whoever answers may wait for the rest of it, and moves it on
+                // only when it is asked.
+                if self.unasked >= ROOM && io.decoder.is_end() {
                     ready!(io.guard.poll_room(cx)).map_err(failed)?;
+                    conn.watch.answer_moves();
                     self.unasked = 0;
                 }
             }
