@@ -151,13 +151,33 @@ pub(super) enum Phase {
         came: Came,
     },
     /// The answer is its leader's alone. Those who wait go alone too; after an error, to one of such requests, one
-    /// of them goes for all.
+    /// of them goes for all, unless they take what is stale.
     Refused {
         refusal: Refusal,
         error: Option<Whose>,
+        stale: Option<Stale>,
     },
     /// There will be no answer.
     Failed,
+}
+
+/// A stale answer in the place of one that its leader has to have from the origin.
+#[derive(Debug, Clone)]
+pub(super) struct Stale {
+    pub(super) entry: Arc<Entry>,
+    /// What the origin said, if it did.
+    pub(super) status: Option<u16>,
+}
+
+impl Stale {
+    /// The end of a flight that brought nothing else.
+    pub(super) fn landing(self) -> Phase {
+        Phase::Ready {
+            entry: self.entry,
+            shared: Ok(()),
+            came: Came::Fallback(self.status),
+        }
+    }
 }
 
 /// Why a flight ends with an answer that is stored.

@@ -679,6 +679,22 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_is_never_fresh_is_not_kept_whatever_it_would_be_good_for_later() {
+        for (name, value) in [
+            ("etag", "\"1\""),
+            ("cache-control", "stale-while-revalidate=9"),
+            ("cache-control", "stale-if-error=9"),
+        ] {
+            let lines = [("cache-control", "max-age=0"), (name, value)];
+            assert!(judged(200, &lines).is_ok(), "{value}");
+            for status in [500, 502, 503, 504] {
+                let kept = judged(status, &lines);
+                assert_eq!(kept, Err(Uncacheable::NotReusable), "{status} {value}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_never_fresh_is_kept_only_with_a_validator() {
         for line in ["max-age=0", "no-cache, max-age=60", "max-age=1"] {
             let stale = [("cache-control", line)];

@@ -517,7 +517,6 @@ impl Cache {
             return Lookup::Bypass(Bypass::Memory);
         };
         let candidates = found.candidates(&self.generations, flying.flight.stored_key().url());
-        let fallback = found.stale.filter(|_| !asked.control.demands());
         Lookup::Fill(Permit {
             flying,
             request: Arc::new(request.headers.clone()),
@@ -525,7 +524,7 @@ impl Cache {
             forward: found.forward,
             rule: Arc::clone(rule),
             asked: asked.clone(),
-            fallback: fallback.map(|entry| (Arc::clone(entry), asked.control.stale_if_error)),
+            fallback: found.stale.map(Arc::clone),
             reservation,
         })
     }

@@ -8,7 +8,6 @@
 //! finds neither.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, DATE, HeaderValue};
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -23,7 +22,7 @@ use super::budget::{ALLOCATION_OVERHEAD, Reservation};
 use super::conditional;
 use super::entry::Entry;
 use super::fill::{Filler, Plan};
-use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase, Told};
+use super::flight::{Arrival, Came, Ended, Flight, Growing, Phase, Stale, Told};
 use super::form::{Coded, is_settled};
 use super::freshness::{Failure, Storable, Times, date_of, judge};
 use super::head::{Head, strip};
@@ -41,6 +40,8 @@ pub(super) struct Flying {
     pub(super) cache: Arc<Cache>,
     pub(super) flight: Arc<Flight>,
     landed: bool,
+    /// For those who wait, should there be nothing else for them.
+    stale: Option<Stale>,
 }
 
 impl Flying {
@@ -49,6 +50,7 @@ impl Flying {
             cache,
             flight,
             landed: false,
+            stale: None,
         }
     }
 
@@ -67,7 +69,12 @@ impl Flying {
         self.flight.end(Ended::Whole);
     }
 
-    fn refuse(self, refusal: Refusal, error: Option<Whose>, mark: Option<(Instant, Reservation)>) {
+    fn refuse(
+        mut self,
+        refusal: Refusal,
+        error: Option<Whose>,
+        mark: Option<(Instant, Reservation)>,
+    ) {
         if let Some((now, reservation)) = mark {
             let generation = self.flight.generation;
             let whose = match refusal.reason {
@@ -82,7 +89,12 @@ impl Flying {
             let key = self.flight.stored_key().bytes;
             self.cache.store.mark(key, found, now, reservation);
         }
-        self.land(Phase::Refused { refusal, error });
+        let stale = self.stale.take();
+        self.land(Phase::Refused {
+            refusal,
+            error,
+            stale,
+        });
     }
 }
 
@@ -90,7 +102,10 @@ impl Drop for Flying {
     fn drop(&mut self) {
         if !self.landed {
             self.cache.flights.close(&self.flight);
-            self.flight.end(Ended::Broken);
+            match self.stale.take() {
+                Some(stale) => self.flight.enter(stale.landing()),
+                None => self.flight.end(Ended::Broken),
+            }
         }
     }
 }
@@ -105,8 +120,8 @@ pub struct Permit {
     pub(super) forward: Forward,
     pub(super) rule: Arc<CacheRule>,
     pub(super) asked: Asked,
-    /// A stale answer, should the origin fail; and for how long its client takes one by itself.
-    pub(super) fallback: Option<(Arc<Entry>, Option<Duration>)>,
+    /// A stale answer, should the origin fail.
+    pub(super) fallback: Option<Arc<Entry>>,
     /// For the slot, whose part is split off, and for the flight itself.
     pub(super) reservation: Reservation,
 }
@@ -166,7 +181,7 @@ impl Permit {
             leads: true,
             is_personal: self.asked.personal.is_some(),
             is_anonymous: false,
-            takes_stale: true,
+            takes_stale: !self.asked.control.demands(),
             came: self.flying.flight.generation,
         };
         let cache = Arc::clone(&self.flying.cache);
@@ -176,31 +191,35 @@ impl Permit {
     /// The origin failed: everyone who takes it gets the stale answer, where one may be served.
     ///
     /// # Errors
-    /// The permit, when there is none; dropping it fails the flight.
+    /// The permit, when there is none for the client that caused the fetch; dropping it fails the flight. Those
+    /// who wait have the stale answer then too.
     #[expect(
         clippy::result_large_err,
         reason = "moved once per failed fetch; a box would cost as much"
     )]
     pub fn fall_back(mut self, failure: Failure, status: Option<StatusCode>) -> Result<(), Self> {
         let now = self.flying.cache.clock.now();
-        let grace = self.flying.cache.grace(now);
-        match self.fallback.take() {
-            Some((entry, asked))
-                if entry.may_serve_on(failure, now, asked, grace)
-                    && entry.is_left(
-                        &self.flying.cache.generations,
-                        self.flying.flight.stored_key().url(),
-                    ) =>
-            {
-                self.flying.land(Phase::Ready {
-                    entry,
-                    shared: Ok(()),
-                    came: Came::Fallback(status.map(|status| status.as_u16())),
-                });
-                Ok(())
-            }
-            _ => Err(self),
+        let cache = &self.flying.cache;
+        let grace = cache.grace(now);
+        let control = &self.asked.control;
+        let demands = control.demands();
+        // What this client takes by itself is no word on what others do, if it takes nothing stale.
+        let asked = control.stale_if_error.filter(|_| !demands);
+        let url = self.flying.flight.stored_key().url();
+        let may_serve = |entry: &Arc<Entry>| {
+            entry.may_serve_on(failure, now, asked, grace) && entry.is_left(&cache.generations, url)
+        };
+        let Some(entry) = self.fallback.take().filter(may_serve) else {
+            return Err(self);
+        };
+        let status = status.map(|status| status.as_u16());
+        let stale = Stale { entry, status };
+        if demands {
+            self.flying.stale = Some(stale);
+            return Err(self);
         }
+        self.flying.land(stale.landing());
+        Ok(())
     }
 
     /// The origin's answer has begun. `content_length` is the body's, when it is known.
@@ -250,6 +269,8 @@ impl Permit {
                 return Started::Uncacheable(refusal);
             }
         };
+        // There is something else for them.
+        self.flying.stale = None;
         let slot = self.slot_reservation();
         let length = content_length.filter(|_| !is_coded_here(plan.head.coded));
         let told = Told {

@@ -21,7 +21,7 @@ use super::Cache;
 use super::ageing::Ageing;
 use super::content::HitBody;
 use super::entry::Entry;
-use super::flight::{Came, Ended, Phase, Ticket, Told};
+use super::flight::{Came, Ended, Phase, Stale, Ticket, Told};
 use super::form::{Decoding, Form};
 use super::portion::{self, Parts, Portion, cut};
 use super::purge::{Generation, Standing};
@@ -51,7 +51,7 @@ pub(super) struct Role {
     pub(super) leads: bool,
     /// It may be one user's: only an answer for all will do, see `Personal`.
     pub(super) is_personal: bool,
-    /// It names no user at all: what users are refused may be for it.
+    /// It names no user at all: what is refused because of a user may be for it.
     pub(super) is_anonymous: bool,
     /// It takes a stale answer when the origin fails.
     pub(super) takes_stale: bool,
@@ -72,7 +72,8 @@ pub enum Outcome {
     /// a bounded number of times.
     Failed,
     /// The same of a fetch for one user's request, which this one is not: it may have been that request's fault.
-    FailedForUser,
+    /// In the end, fetch for yourself, and do not store.
+    FailedForUser(Refusal),
 }
 
 /// An answer that several requests may be given.
@@ -156,7 +157,13 @@ impl Waiter {
         // What is made of it is made without the lock.
         let outcome = match Shown::by(ticket, waker)? {
             Shown::Failed => Outcome::Failed,
-            Shown::Refused { refusal, error } => self.alone(refusal, error),
+            Shown::Refused {
+                stale: Some(Stale { entry, status }),
+                ..
+            } if !self.role.leads && self.role.takes_stale => {
+                self.ready(ticket, &entry, Ok(()), Came::Fallback(status))
+            }
+            Shown::Refused { refusal, error, .. } => self.alone(refusal, error),
             Shown::Ready {
                 entry,
                 shared,
@@ -282,8 +289,12 @@ impl Waiter {
     fn alone(&self, refusal: Refusal, error: Option<Whose>) -> Outcome {
         match error.filter(|_| !self.role.leads) {
             None => self.released(refusal),
-            Some(Whose::Users) if self.role.is_anonymous => Outcome::FailedForUser,
-            Some(Whose::Users | Whose::Anyone) => Outcome::Failed,
+            // Why it would not be shared is that request's affair; that it was an error is why this one goes alone.
+            Some(Whose::Users) => Outcome::FailedForUser(Refusal {
+                reason: Uncacheable::Status,
+                forward: self.forward,
+            }),
+            Some(Whose::Anyone) => Outcome::Failed,
         }
     }
 
@@ -316,6 +327,7 @@ enum Shown {
     Refused {
         refusal: Refusal,
         error: Option<Whose>,
+        stale: Option<Stale>,
     },
     Ready {
         entry: Arc<Entry>,
@@ -340,9 +352,14 @@ impl Shown {
                 return None;
             }
             Phase::Failed => Self::Failed,
-            Phase::Refused { refusal, error } => Self::Refused {
+            Phase::Refused {
+                refusal,
+                error,
+                stale,
+            } => Self::Refused {
                 refusal: *refusal,
                 error: *error,
+                stale: stale.clone(),
             },
             Phase::Ready {
                 entry,

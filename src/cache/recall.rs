@@ -82,8 +82,7 @@ impl Permit {
         if entry.has_validator() {
             self.candidates.insert(0, Arc::clone(&entry));
         }
-        let control = &self.asked.control;
-        self.fallback = (!control.demands()).then_some((entry, control.stale_if_error));
+        self.fallback = Some(entry);
         Recalled::Fetch(self)
     }
 
@@ -125,7 +124,7 @@ impl Permit {
                     .collect(),
                 forward: Forward::Stale,
                 rule,
-                fallback: Some((entry, asked.control.stale_if_error)),
+                fallback: Some(entry),
                 asked,
                 reservation,
             }),

@@ -302,7 +302,7 @@ pub(super) struct Mark {
     pub(super) generation: Generation,
 }
 
-/// Whose answers were found uncacheable.
+/// Whose requests it is about that an answer was found uncacheable, or an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
     /// Everybody's.

@@ -691,14 +691,22 @@ fn of_those_who_waited_for_what_became_an_error_one_asks_again() {
 }
 
 #[test]
-fn what_fails_for_a_user_says_less_to_those_who_are_none() {
+fn what_fails_for_a_user_says_less_to_all_others() {
     let cache = cache();
-    let user = [("cookie", "session=1")];
-    let leading = permit(get_with(&cache, "/p", &user));
-    let (other, nobody) = (get_with(&cache, "/p", &user), get(&cache, "/p"));
+    let leading = permit(get_with(&cache, "/p", &[("cookie", "session=1")]));
+    let other = get_with(&cache, "/p", &[("cookie", "session=2")]);
+    let nobody = get(&cache, "/p");
     refused(&leading.start(StatusCode::BAD_GATEWAY, &HeaderMap::new(), None));
-    assert!(matches!(now_ready(waiter(other)), Outcome::Failed));
-    assert!(matches!(now_ready(waiter(nobody)), Outcome::FailedForUser));
+    for rider in [other, nobody] {
+        let outcome = now_ready(waiter(rider));
+        assert!(matches!(
+            outcome,
+            Outcome::FailedForUser(Refusal {
+                reason: Uncacheable::Status,
+                forward: Forward::UriMiss,
+            })
+        ));
+    }
 }
 
 #[test]
@@ -1204,7 +1212,7 @@ async fn client(cache: Arc<Cache>, mut random: fastrand::Rng, served: Arc<Atomic
                     }
                 }
                 Outcome::Released(_) => {}
-                Outcome::Varies | Outcome::Failed | Outcome::FailedForUser => continue,
+                Outcome::Varies | Outcome::Failed | Outcome::FailedForUser(_) => continue,
             },
             Lookup::StalePart(..) | Lookup::Recall(_) => panic!("{lookup:?}"),
             Lookup::Fill(permit) => {

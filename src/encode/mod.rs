@@ -9,8 +9,8 @@
 //! budget   what all that a worker compresses at a time may hold
 //! ```
 //!
-//! `proxy::respond` asks `judge` and wraps the body in a `Stream`. On a route that caches too, `proxy::cached`
-//! does so once, on the way into the cache; `cache` then tells which clients take what is stored, and
+//! `proxy::respond` asks `judge` and wraps the body in a `Stream`. On a route that caches too, `proxy::fetch`
+//! does so once, on the way into the cache (`proxy::forms` says how); `cache` then tells which clients take what is stored, and
 //! for the others the body goes through a `Decoder`. Invariants: nothing is compressed twice; an answer that might have
 //! been compressed says `Vary: accept-encoding`, compressed or not; what describes the bytes before
 //! compression (lengths, strong validators, digests) does not go out with the bytes after it.

@@ -97,7 +97,8 @@ pub(super) async fn look_up(
 /// How often a request looks up, while the fetches that it waits for fail or are for others.
 const ROUNDS: usize = 3;
 
-/// How many failed fetches a request waits for: the second, or one in its last round, is its answer.
+/// How many failed fetches a request waits for: the second, or one in its last round, is its answer. Those that may
+/// have failed for another user alone are not counted.
 const FAILURES: usize = 2;
 
 async fn answer(
@@ -170,9 +171,10 @@ async fn answer(
                 break;
             }
             Waited::ForAnother => at_last = Ok(FOR_OTHERS),
-            Waited::Failed(whose) => {
+            Waited::FailedForUser(refusal) => at_last = Ok(refusal),
+            Waited::Failed => {
                 at_last = Err(Reject::Fetch);
-                failures += usize::from(whose == Whose::Anyones);
+                failures += 1;
                 if failures == FAILURES {
                     break;
                 }
@@ -196,16 +198,9 @@ enum Waited {
     /// The answer is for requests with other nominated fields: look up again.
     ForAnother,
     /// The fetch failed: look up again.
-    Failed(Whose),
-}
-
-/// Whose request it was that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// One like that which waited.
-    Anyones,
-    /// A user's, and the one that waited is nobody's: it may do better.
-    Users,
+    Failed,
+    /// The same, perhaps for a user alone who is another: look up again, and in the end go for itself.
+    FailedForUser(Refusal),
 }
 
 /// Waits for a fetch, one's own or another's.
@@ -258,8 +253,8 @@ async fn wait(
         (Outcome::Released(refusal), None) => Waited::Alone(refusal),
         (Outcome::Varies, _) => Waited::ForAnother,
         (Outcome::Failed, result) if leads => Waited::Answer(result.unwrap_or(Err(Reject::Fetch))?),
-        (Outcome::Failed, _) => Waited::Failed(Whose::Anyones),
-        (Outcome::FailedForUser, _) => Waited::Failed(Whose::Users),
+        (Outcome::Failed, _) => Waited::Failed,
+        (Outcome::FailedForUser(refusal), _) => Waited::FailedForUser(refusal),
     })
 }
 

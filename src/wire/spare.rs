@@ -1,7 +1,7 @@
 //! Maps of fields that are used again.
 //!
-//! A map costs two allocations, and every answer needs one: `http1` and `cache` take theirs here, and `server` gives
-//! that of an answer back when its head is written. Each worker has its own, as its thread's. Invariant:
+//! A map costs two allocations, and every answer needs one: `http1`, `wire::head` and `proxy::serving` take theirs
+//! here, and `server` gives that of an answer back when its head is written. Each worker has its own, as its thread's. Invariant:
 //! a map that is taken is empty, and what is kept is bounded: a few maps, none of them large.
 
 use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! Many who wait for one fetch that comes to nothing: they do not all ask an origin that is failing.
 //!
 //! Whoever caused a fetch gets what the origin said. Of those who wait one asks again, and after two fetches
-//! in vain the rest are refused.
+//! in vain the rest are refused; after three for users, who may be the reason, each asks for itself.
 
 use std::collections::HashSet;
 
@@ -137,40 +137,89 @@ async fn an_error_with_a_cookie_reaches_nobody_else() {
     assert!(given.len() < HERD / 2);
 }
 
-#[tokio::test]
-async fn users_do_not_ask_a_failing_origin_all_at_once_either() {
-    let (origin, go) = origin(|_| Reply::new(503).body("")).await;
-    let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
-    let user = |n: usize| Request::get("/p").header("cookie", &format!("session={n}"));
+fn user(number: usize) -> Request {
+    Request::get("/p").header("cookie", &format!("session={number}"))
+}
 
-    let users: Vec<_> = (0..HERD).map(user).collect();
-    let answers = answers(&gate, &origin, &go, &users).await;
-
-    assert!(answers.iter().all(|answer| answer.status >= 500));
-    assert_eq!(origin.requests("/p"), 2);
+/// An origin that has an answer for all but these users.
+async fn broken_for(users: std::ops::Range<usize>) -> (Origin, Latch) {
+    let broken: Vec<String> = users.map(|number| format!("session={number}")).collect();
+    origin(move |seen| {
+        let cookie = seen.header("cookie").unwrap_or_default();
+        match broken.iter().any(|user| user == cookie) {
+            true => Reply::new(500).header("cache-control", "no-store").body(""),
+            false => Reply::ok("p").header("cache-control", "max-age=60"),
+        }
+    })
+    .await
 }
 
 #[tokio::test]
 async fn what_fails_for_users_does_not_fail_those_who_are_none() {
+    // The third who asks is nobody, and asks for all; or it is a user too, and each asks for itself.
+    for (users, asked) in [(2, 3), (3, 13)] {
+        let (origin, go) = broken_for(0..users).await;
+        let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
+
+        let mut requests: Vec<_> = (0..users).map(user).collect();
+        requests.extend(vec![Request::get("/p"); 10]);
+        let answers = answers(&gate, &origin, &go, &requests).await;
+
+        let (broken, others) = answers.split_at(users);
+        assert!(broken.iter().all(|answer| answer.status == 500));
+        for other in others {
+            assert_eq!((other.status, other.text()), (200, "p"));
+        }
+        if users == 3 {
+            let told = "headgate; fwd=uri-miss; detail=status";
+            assert!(others.iter().all(|answer| answer.cache() == told));
+        }
+        assert_eq!(origin.requests("/p"), asked);
+    }
+}
+
+#[tokio::test]
+async fn what_fails_for_a_user_after_answers_for_others_fails_nobody_else() {
+    // Two answers for all who take another language, and then an error for a user.
     let (origin, go) = origin(|seen| match seen.header("cookie") {
         Some(_) => Reply::new(500).header("cache-control", "no-store").body(""),
-        None => Reply::ok("p").header("cache-control", "max-age=60"),
+        None => {
+            let by = ["x-a", "x-b"].get(seen.earlier).copied().unwrap_or("x-a");
+            let reply = Reply::ok("p").header("cache-control", "max-age=60");
+            reply.header("vary", by)
+        }
     })
     .await;
     let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
-    let user = Request::get("/p").header("cookie", "session=1");
-    let nobody = Request::get("/p");
+    let requests = [
+        Request::get("/p").header("x-a", "1").header("x-b", "1"),
+        Request::get("/p").header("x-a", "2").header("x-b", "2"),
+        user(1).header("x-a", "2").header("x-b", "3"),
+        Request::get("/p").header("x-a", "2").header("x-b", "3"),
+    ];
 
-    let mut requests = vec![user; 10];
-    requests.extend(vec![nobody; 10]);
     let answers = answers(&gate, &origin, &go, &requests).await;
 
-    let (users, others) = answers.split_at(10);
-    assert!(users.iter().all(|answer| answer.status >= 500));
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200, 200, 500, 200]);
+    assert_eq!(origin.requests("/p"), 4);
+}
+
+#[tokio::test]
+async fn what_fails_for_users_does_not_fail_other_users() {
+    let (origin, go) = broken_for(0..3).await;
+    let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
+
+    let users: Vec<_> = (0..HERD).map(user).collect();
+    let answers = answers(&gate, &origin, &go, &users).await;
+
+    let (broken, others) = answers.split_at(3);
+    assert!(broken.iter().all(|answer| answer.status == 500));
     for other in others {
         assert_eq!((other.status, other.text()), (200, "p"));
     }
-    assert_eq!(origin.requests("/p"), 3);
+    // After three in vain each asks for itself, and once.
+    assert_eq!(origin.requests("/p"), HERD);
 }
 
 #[tokio::test]
@@ -205,4 +254,52 @@ async fn what_is_stale_is_tried_before_anybody_is_refused() {
         );
     }
     assert_eq!(origin.requests("/p"), 2);
+}
+
+#[tokio::test]
+async fn those_who_take_what_is_stale_have_it_though_who_asks_for_them_takes_none() {
+    for answers in [true, false] {
+        let go = Latch::new();
+        let wait = go.clone();
+        let origin = Origin::start("a")
+            .await
+            .on("/p", move |seen| match seen.earlier {
+                0 => Reply::ok("old").header("cache-control", "max-age=60, stale-if-error=600"),
+                _ if answers => Reply::new(503).body("its own words").after(&wait),
+                _ => Reply::nothing().after(&wait).close(),
+            });
+        let gate = Timed::caching(&origin, "").await;
+        gate.get("/p").await.expect(200);
+        gate.advance(100);
+
+        let reload = Request::get("/p").header("cache-control", "no-cache");
+        let mut requests = vec![reload; 2];
+        requests.extend(vec![Request::get("/p"); 10]);
+        let mut clients = Vec::new();
+        for request in &requests {
+            let mut client = gate.client().await;
+            client.write(request.bytes()).await;
+            clients.push(client);
+            origin.until_asked("/p", 2).await;
+        }
+        let all = requests.len() as f64;
+        gate.until("headgate_http_in_flight_requests", all).await;
+        go.open();
+
+        for (index, mut client) in clients.into_iter().enumerate() {
+            let answer = client.answer().await;
+            if index >= 2 {
+                assert_eq!((answer.status, answer.text()), (200, "old"));
+                let told = answer.cache();
+                assert!(told.contains("detail=stale-if-error"), "{told}");
+            } else if answers {
+                assert_eq!((answer.status, answer.text()), (503, "its own words"));
+                assert_eq!(answer.cache(), "headgate; fwd=stale; detail=status");
+            } else {
+                answer.problem(502);
+            }
+        }
+        // Once for each that demands an answer of now; how often one is tried again is not this one's matter.
+        assert!(!answers || origin.requests("/p") == 3);
+    }
 }

@@ -241,7 +241,7 @@ impl Walker {
                 }
             }
             Poll::Ready(Outcome::Released(_) | Outcome::Failed) => Ok(()),
-            Poll::Ready(Outcome::Varies | Outcome::FailedForUser) => {
+            Poll::Ready(Outcome::Varies | Outcome::FailedForUser(_)) => {
                 Err("its own answer is for another".to_owned())
             }
             Poll::Pending => Err("nobody will wake it".to_owned()),
