@@ -261,9 +261,11 @@ impl Permit {
                 let is_lasting = !matches!(reason, Uncacheable::Memory | Uncacheable::Status)
                     && !status.is_server_error();
                 let mark = is_lasting.then(|| (times.received, self.slot_reservation()));
+                // A 500 may be about what is stored of one user; the others say that an origin is not fit.
+                let is_about_one = status == StatusCode::INTERNAL_SERVER_ERROR;
                 let error = failure.map(|_| match self.asked.personal {
-                    Some(_) => Whose::Users,
-                    None => Whose::Anyone,
+                    Some(_) if is_about_one => Whose::Users,
+                    _ => Whose::Anyone,
                 });
                 self.flying.refuse(refusal, error, mark);
                 return Started::Uncacheable(refusal);

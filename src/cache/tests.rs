@@ -691,21 +691,25 @@ fn of_those_who_waited_for_what_became_an_error_one_asks_again() {
 }
 
 #[test]
-fn what_fails_for_a_user_says_less_to_all_others() {
-    let cache = cache();
-    let leading = permit(get_with(&cache, "/p", &[("cookie", "session=1")]));
-    let other = get_with(&cache, "/p", &[("cookie", "session=2")]);
-    let nobody = get(&cache, "/p");
-    refused(&leading.start(StatusCode::BAD_GATEWAY, &HeaderMap::new(), None));
-    for rider in [other, nobody] {
-        let outcome = now_ready(waiter(rider));
-        assert!(matches!(
-            outcome,
-            Outcome::FailedForUser(Refusal {
-                reason: Uncacheable::Status,
-                forward: Forward::UriMiss,
-            })
-        ));
+fn a_500_to_a_user_says_less_to_all_others() {
+    for (status, is_about_one) in [(500, true), (502, false), (503, false), (504, false)] {
+        let cache = cache();
+        let leading = permit(get_with(&cache, "/p", &[("cookie", "session=1")]));
+        let other = get_with(&cache, "/p", &[("cookie", "session=2")]);
+        let nobody = get(&cache, "/p");
+        let status = StatusCode::from_u16(status).unwrap();
+        refused(&leading.start(status, &HeaderMap::new(), None));
+        for rider in [other, nobody] {
+            match now_ready(waiter(rider)) {
+                Outcome::FailedForUser(refusal) => {
+                    assert!(is_about_one, "{status}");
+                    let told = (refusal.reason, refusal.forward);
+                    assert_eq!(told, (Uncacheable::Status, Forward::UriMiss));
+                }
+                Outcome::Failed => assert!(!is_about_one, "{status}"),
+                _ => panic!("neither: {status}"),
+            }
+        }
     }
 }
 

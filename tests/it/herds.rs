@@ -141,6 +141,16 @@ fn user(number: usize) -> Request {
     Request::get("/p").header("cookie", &format!("session={number}"))
 }
 
+#[tokio::test]
+async fn users_do_not_ask_an_origin_that_is_not_fit_all_at_once_either() {
+    let (origin, go) = origin(|_| Reply::new(503).body("")).await;
+    let gate = Gate::start(&Config::cached(&[&origin]).one_worker()).await;
+    let users: Vec<_> = (0..HERD).map(user).collect();
+    let answers = answers(&gate, &origin, &go, &users).await;
+    assert!(answers.iter().all(|answer| answer.status >= 500));
+    assert_eq!(origin.requests("/p"), 2);
+}
+
 /// An origin that has an answer for all but these users.
 async fn broken_for(users: std::ops::Range<usize>) -> (Origin, Latch) {
     let broken: Vec<String> = users.map(|number| format!("session={number}")).collect();
