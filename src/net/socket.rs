@@ -472,33 +472,58 @@ mod tests {
         });
     }
 
+    async fn room_ends_and_comes_back(mut socket: Socket, mut peer: impl AsyncRead + Unpin) {
+        let room = |socket: &Socket| {
+            let mut nobody = Context::from_waker(Waker::noop());
+            socket.poll_room(&mut nobody).is_ready()
+        };
+        let mut written = 0;
+        while room(&socket) {
+            // Never waits: a part of it is taken at least.
+            written += socket.write(&[b'x'; SMALL * 2]).await.unwrap();
+            // The runtime looks at what the kernel has to say.
+            tokio::task::yield_now().await;
+        }
+        let reading = async {
+            let mut sink = vec![0; 1 << 20];
+            let mut read = 0;
+            while read < written {
+                read += peer.read(&mut sink).await.unwrap();
+            }
+        };
+        let again = std::future::poll_fn(|cx| socket.poll_room(cx));
+        let ((), again) = tokio::join!(reading, again);
+        again.unwrap();
+        assert!(room(&socket));
+    }
+
     #[test]
     fn there_is_room_until_the_kernel_has_none_and_again_once_the_reader_goes_on() {
         with_batch(|batch| async move {
-            let (mut socket, mut peer) = pair(&batch).await;
-            let room = |socket: &Socket| {
+            let (socket, peer) = pair(&batch).await;
+            room_ends_and_comes_back(socket, peer).await;
+            let (ours, peer) = tokio::net::UnixStream::pair().unwrap();
+            room_ends_and_comes_back(Socket::new(ours, &batch), peer).await;
+        });
+    }
+
+    #[test]
+    fn whoever_waits_for_room_learns_that_the_reader_is_gone() {
+        with_batch(|batch| async move {
+            let (mut socket, peer) = pair(&batch).await;
+            let full = |socket: &Socket| {
                 let mut nobody = Context::from_waker(Waker::noop());
-                socket.poll_room(&mut nobody).is_ready()
+                socket.poll_room(&mut nobody).is_pending()
             };
-            let mut written = 0;
-            while room(&socket) {
-                // Never waits: a part of it is taken at least.
-                written += socket.write(&[b'x'; SMALL * 2]).await.unwrap();
-                // The runtime looks at what the kernel has to say.
+            while !full(&socket) {
+                let _taken = socket.write(&[b'x'; SMALL * 2]).await.unwrap();
                 tokio::task::yield_now().await;
             }
-            let reading = async {
-                let mut sink = vec![0; 1 << 20];
-                let mut read = 0;
-                while read < written {
-                    read += peer.read(&mut sink).await.unwrap();
-                }
-            };
-            let again = std::future::poll_fn(|cx| socket.poll_room(cx));
-            let ((), again) = tokio::join!(reading, again);
-            again.unwrap();
-            assert!(room(&socket));
-            drop(peer);
+            let leaving = async { drop(peer) };
+            let told = std::future::poll_fn(|cx| socket.poll_room(cx));
+            // With an error or without one, whoever writes finds out.
+            let ((), _told) = tokio::join!(leaving, told);
+            assert!(socket.write(&[b'x'; SMALL * 2]).await.is_err());
         });
     }
 
