@@ -25,10 +25,11 @@ pub trait Handler: 'static {
     /// Body of an answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
 
-    /// Answers one request, whose head was read `at` that time; never fails: a refusal is an answer too. `early` takes informational
-    /// answers, if the client can read them. An answer of `101` to a request that offers a tunnel opens
-    /// it: its body is what goes to the client, and is polled on after its end while the client still
-    /// sends. Trailers go out over HTTP/1.1 as far as the answer's `Trailer` names them. An answer with `Connection: close` is the last one of an HTTP/1.1 connection.
+    /// Answers one request, whose head was read `at` that time; never fails: a refusal is an answer too.
+    /// `early` takes informational answers, if the client can read them. An answer of `101` to a request
+    /// that offers a tunnel opens it: its body is what goes to the client, and is polled on after its end
+    /// while the client still sends. Trailers go out over HTTP/1.1 as far as the answer's `Trailer` names
+    /// them. An answer with `Connection: close` is the last one of an HTTP/1.1 connection.
     fn handle(
         self: &Rc<Self>,
         peer: &Rc<Peer>,

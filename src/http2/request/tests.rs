@@ -83,7 +83,7 @@ fn a_request_ends_up_in_origin_form_with_its_authority_in_host() {
         (it.head.headers[HOST].as_bytes(), it.fault),
         (&b"shop.test"[..], None)
     );
-    assert_eq!(it.head.uri.clone(), "*");
+    assert_eq!(it.head.uri, "*");
 }
 
 #[test]
